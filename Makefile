@@ -1,0 +1,41 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(if $(shell $(p) -c 'import sys; sys.exit(not (3,11) <= sys.version_info < (3,14))' 2>/dev/null && echo yes),$(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# One thread a test process: two of them run side by side.
+TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+
+.PHONY: demo test check unit docs clean
+
+demo: $(VENV)/.train  ## run studies/quickstart.yaml on real text on this machine's CPU
+	$(BIN)/kilowit run studies/quickstart.yaml --store runs/quickstart
+
+test: check unit  ## all that has to pass before a change lands
+
+check: $(VENV)/.test  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/.test  ## unit, property, golden, fault and e2e tests
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+docs: $(VENV)/.test  ## write docs/reference and docs/methods anew from the code
+	$(BIN)/python tools/build_docs.py
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "kilowit needs Python 3.11 or newer: none found on PATH. Set PYTHON=/path/to/python3.11."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not create $(VENV). On Debian: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP) --editable '.[train]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.train pyproject.toml constraints.txt
+	$(PIP) --editable '.[train,test]'
+	@touch $@
+
+clean:  ## remove the environment and all caches, never a run
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

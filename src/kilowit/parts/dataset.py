@@ -1,0 +1,52 @@
+"""What a dataset is: a file ``parts/datasets/<name>.py`` with ``Options`` and ``load(options) -> Corpus``.
+
+`Options` extends `DatasetOptions`; the YAML mapping less its ``name`` is what it is built from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from kilowit.settings import Block, Count
+
+SPLITS: Final = ("train", "validation", "test")
+
+
+class DatasetOptions(Block):
+    """Options that every dataset takes. Examples are the first of a shuffle by `seed`; None = all, in order."""
+
+    max_train_examples: Count | None = None
+    max_validation_examples: Count | None = None
+    max_test_examples: Count | None = None
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the shuffle that a maximum selects from")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Parallel columns of one split: ids, source documents, reference summaries."""
+
+    ids: Sequence[str]
+    documents: Sequence[str]
+    summaries: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A dataset ready for use: three splits of clean text, and where they came from."""
+
+    name: str
+    source: str  # hub:<id>@<revision>, or the kind of files
+    licence: str
+    document_column: str
+    summary_column: str
+    train: Split
+    validation: Split
+    test: Split
+    fingerprint: str  # sha256 over ids and texts

@@ -1,0 +1,1 @@
+"""Datasets, one file each; `kilowit.parts.dataset` says what a dataset is."""

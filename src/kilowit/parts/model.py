@@ -1,0 +1,70 @@
+"""What a model family is: a file ``parts/models/<family>.py`` with ``FAMILY``, or a training-free baseline.
+
+A baseline's file (``lead``, ``textrank``) defines ``Options`` and ``summarizer(options) -> Summarizer`` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class Summarizer(Protocol):
+    """Something that summarizes, whatever runtime is behind it."""
+
+    def summarize(self, documents: list[str]) -> list[str]:
+        """Return one summary per document, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """The sizes that decide an encoder-decoder's FLOPs and memory; counts, all positive."""
+
+    encoder_layers: int
+    decoder_layers: int
+    d_model: int
+    d_attention: int  # heads x head width
+    encoder_ffn: int
+    decoder_ffn: int
+    vocabulary_size: int
+    num_heads: int
+    num_ffn_matrices: int = 2  # 3 where the feed-forward is gated (T5 v1.1, Flan-T5)
+
+
+@dataclass(frozen=True)
+class GenerationDefaults:
+    """Generation settings of a family for one dataset, as its authors published them."""
+
+    num_beams: int
+    max_new_tokens: int
+    min_new_tokens: int
+    length_penalty: float
+    no_repeat_ngram_size: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """The facts of one family: how to recognise it, feed it, build it small, and count its FLOPs."""
+
+    name: str
+    model_types: tuple[str, ...]  # `model_type` of config.json
+    prefix: str  # put before every document
+    fp16_trains: bool  # False: overflows in fp16 (parts/methods/fp16 refuses)
+    sizes: Mapping[str, Mapping[str, Any]]  # named from-scratch sizes -> keyword arguments of the config
+    build_config: Callable[..., Any]  # (size kwargs, vocabulary size, special ids, max positions) -> PretrainedConfig
+    dimensions: Callable[[Mapping[str, Any]], Dimensions]  # of a config.json
+    generation: Mapping[str, GenerationDefaults] = field(default_factory=dict)  # by dataset; "default" always there
+
+
+@dataclass
+class LoadedModel:
+    """A model in memory with all that is needed to train it and to generate."""
+
+    model: Any  # transformers.PreTrainedModel
+    tokenizer: Any  # transformers.PreTrainedTokenizerBase
+    family: Family
+    source: str  # hub:<id>@<revision> | folder:<name> | scratch:<size>
+    name: str

@@ -1,0 +1,1 @@
+"""Sensors, one file each; `kilowit.parts.sensor` says what a sensor is."""

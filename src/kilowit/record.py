@@ -1,0 +1,274 @@
+"""The record: all that one run leaves, facts first. What is derived (CO2e, cost) is computed on reading.
+
+Names end in their unit; counts begin with ``num_``; SI throughout. ``None`` means unknown, and a ``*_source``
+beside it says why: it is never written as 0. `Record.to_json` and `Record.from_json` are exact inverses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from kilowit.errors import ErrorKind, StoreError, near_name_hint
+
+SCHEMA_VERSION: Final = 1
+
+Status = Literal["finished", "failed", "interrupted"]
+PHASES: Final = (
+    "idle", "download", "prepare", "load", "warmup", "train", "validate", "compress", "predict", "score", "save",
+    "serve", "gap",
+)  # fmt: skip
+DEVICES: Final = ("gpu", "cpu", "dram", "other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseFigures:
+    """What one phase took. Figures of a record's phases are exclusive: they add up to its total.
+
+    A phase that encloses another (train around validate) is booked without it. ``gap`` is the time that no
+    phase claimed. Energies carry ``_low`` and ``_high``: the interval that the source warrants.
+    """
+
+    phase: str
+    wall_second: float
+
+    energy_gpu_joule: float | None = None
+    energy_gpu_joule_low: float | None = None
+    energy_gpu_joule_high: float | None = None
+    energy_gpu_source: str = "none:not_read"
+    energy_cpu_joule: float | None = None
+    energy_cpu_joule_low: float | None = None
+    energy_cpu_joule_high: float | None = None
+    energy_cpu_source: str = "none:not_read"
+    energy_dram_joule: float | None = None
+    energy_dram_joule_low: float | None = None
+    energy_dram_joule_high: float | None = None
+    energy_dram_source: str = "none:not_read"
+    energy_other_joule: float | None = None
+    energy_other_joule_low: float | None = None
+    energy_other_joule_high: float | None = None
+    energy_other_source: str = "none:not_read"
+    energy_total_joule: float | None = None
+    energy_total_joule_low: float | None = None
+    energy_total_joule_high: float | None = None
+    energy_total_source: str = "none:not_read"
+    energy_idle_joule: float | None = None  # idle power x wall_second, contained in the total
+    energy_measured_fraction: float | None = None  # share of the total that a counter or a power sensor saw
+
+    power_gpu_mean_watt: float | None = None
+    power_gpu_max_watt: float | None = None
+    memory_gpu_max_byte: int | None = None
+    memory_host_max_byte: int | None = None  # resident set of the worker and its children
+    disk_read_byte: int | None = None
+    disk_written_byte: int | None = None
+    disk_kept_byte: int | None = None  # what the phase left in the run folder
+    network_received_byte: int | None = None  # of the whole machine
+    network_sent_byte: int | None = None
+    utilization_gpu_mean_fraction: float | None = None
+    utilization_cpu_mean_fraction: float | None = None  # of the whole machine
+
+    flop_total: float | None = None
+    flop_source: str | None = None  # formula | counter x steps
+    mfu_fraction: float | None = None  # flop_total / wall_second / device peak
+
+    num_examples: int | None = None
+    num_input_tokens: int | None = None
+    num_output_tokens: int | None = None
+    num_steps: int | None = None
+    examples_per_second: float | None = None
+    tokens_per_second: float | None = None
+    latency_p50_second: float | None = None
+    latency_p95_second: float | None = None
+    latency_p99_second: float | None = None
+    loss_first: float | None = None
+    loss_last: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One metric of one run over its test split, with the interval of resampling the examples."""
+
+    metric: str  # rouge1, rouge2, rougeL, rougeLsum, ...
+    value: float  # in [0, 1] for ROUGE
+    ci95_low: float | None
+    ci95_high: float | None
+    num_examples: int
+    signature: str  # computed from the metric's own settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFacts:
+    """Counts and lengths of one split, computed from its texts; tokens by the model's own tokenizer."""
+
+    split: str
+    num_examples: int
+    source_words_mean: float | None = None
+    target_words_mean: float | None = None
+    source_tokens_mean: float | None = None
+    target_tokens_mean: float | None = None
+    source_truncated_fraction: float | None = None  # longer than max_source_tokens
+    target_truncated_fraction: float | None = None
+    compression_ratio: float | None = None  # source words / target words
+    novel_unigram_fraction: float | None = None  # target unigrams that are not in the source
+    novel_bigram_fraction: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """The dataset card: what was read, from where, and what it is like."""
+
+    name: str
+    source: str
+    licence: str
+    fingerprint: str  # sha256 over ids and texts of the splits used
+    document_column: str
+    summary_column: str
+    splits: list[SplitFacts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """The model card: size, and what one token costs by the family's formula."""
+
+    name: str
+    family: str
+    source: str  # hub:<id>@<revision> | folder | scratch:<size> | baseline
+    num_parameters: int | None = None
+    num_trainable_parameters: int | None = None
+    model_disk_byte: int | None = None
+    dtype: str | None = None
+    vocabulary_size: int | None = None
+    flop_per_input_token: float | None = None  # forward
+    flop_per_output_token: float | None = None  # forward
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodEvidence:
+    """What a method showed for having taken effect, and what its card led us to expect."""
+
+    method: str
+    options: dict[str, Any]
+    applied: bool
+    evidence: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """All that one run leaves; ``record.json``."""
+
+    run_id: str
+    cell_key: str
+    study_name: str
+    attempt: int
+    status: Status
+    started_at_utc: str  # ISO 8601, e.g. 2026-11-23T10:15:30Z
+    ended_at_utc: str
+    cell: dict[str, Any]  # what was asked: the content of cell.json
+    environment: dict[str, Any]  # what it ran on: the content of environment.json
+    error_kind: ErrorKind | None = None
+    error_message: str | None = None
+    error_phase: str | None = None
+    model: ModelFacts | None = None
+    dataset: DatasetFacts | None = None
+    phases: list[PhaseFigures] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    methods: list[MethodEvidence] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    measurement_signature: str = ""  # energy|gpu:...|cpu:...|dram:...|idle:kept|period:1000ms|v:1
+    idle_power_watt: float | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def phase(self, name: str) -> PhaseFigures | None:
+        """Return the figures of the phase `name`, or None if the run never reached it."""
+        return next((p for p in self.phases if p.phase == name), None)
+
+    def score(self, metric: str) -> Score | None:
+        """Return the score named `metric`, or None."""
+        return next((s for s in self.scores if s.metric == metric), None)
+
+    def to_json(self) -> str:
+        """Serialise to one JSON document; inverse of `from_json`. NaN and infinity are refused."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, allow_nan=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, *, place: str = "record.json") -> Record:
+        """Read a record of this or an earlier schema.
+
+        Raises:
+            StoreError: not JSON, a missing or unknown field, a wrong type, or a newer schema.
+        """
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise StoreError(f"record is not JSON ({error})", place=place, hint=_CORRUPT_HINT) from error
+        if not isinstance(value, dict):
+            raise StoreError("record is not a JSON object", place=place, hint=_CORRUPT_HINT)
+        version = value.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"record has schema {version!r}, this kilowit reads {SCHEMA_VERSION}",
+                place=place,
+                hint="Upgrade kilowit, or leave this run out.",
+            )
+        record = decode(cls, value, place)
+        assert isinstance(record, Record)
+        return record
+
+
+_CORRUPT_HINT: Final = "Remove the folder, or `kilowit run` the study again to repeat the cell."
+
+
+def decode(kind: Any, value: Any, place: str) -> Any:
+    """Build a value of the annotated type `kind` from plain JSON, checking every field on the way.
+
+    Raises:
+        StoreError: naming the field that is missing, unknown or of another type.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, value, place)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        return decode(next(a for a in arguments if a is not type(None)), value, place)
+    if origin is list and isinstance(value, list):
+        return [decode(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return value
+    if origin is Literal and value in arguments:
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise StoreError(f"expected {kind}, found {value!r:.80}", place=place, hint=_CORRUPT_HINT)
+
+
+def _decode_dataclass(kind: Any, value: Any, place: str) -> Any:
+    if not isinstance(value, dict):
+        raise StoreError(f"expected an object, found {value!r:.80}", place=place, hint=_CORRUPT_HINT)
+    hints = _hints(kind)
+    for name in value:
+        if name not in hints:
+            raise StoreError(f'unknown field "{name}"', place=place, hint=near_name_hint(name, hints))
+    required = {
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    if missing := sorted(required - value.keys()):
+        raise StoreError(f"missing field {', '.join(missing)}", place=place, hint=_CORRUPT_HINT)
+    return kind(**{name: decode(hints[name], item, f"{place}:{name}") for name, item in value.items()})
+
+
+_HINTS: dict[Any, dict[str, Any]] = {}
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    if kind not in _HINTS:
+        _HINTS[kind] = typing.get_type_hints(kind)
+    return _HINTS[kind]

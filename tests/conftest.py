@@ -1,0 +1,30 @@
+"""Fixtures that every test may use: the given data, and a machine-wide lock of the test's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real corpora, tokenizers and model configurations that lies beside the checkout."""
+    folder = REPOSITORY.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the folder `shared` (corpora, tokenizers, configurations) beside the checkout")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tests that run studies side by side from waiting for each other's machine lock."""
+    monkeypatch.setenv("KILOWIT_LOCK", str(tmp_path / "kilowit.lock"))

@@ -85,7 +85,7 @@ class ExecutorError(KilowitError):
     exit_code = 5
 
 
-class CellFailure(KilowitError):
+class CellFailure(KilowitError):  # noqa: N818 - a failure is a result, not an error
     """A cell ended without a result; `kind` says how. Billed, reported, perhaps retried."""
 
     def __init__(self, kind: ErrorKind, message: str, *, hint: str | None = None) -> None:

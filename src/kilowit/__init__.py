@@ -1,0 +1,1 @@
+"""kilowit tells what a text summarizer costs, and which efficiency method is worth it."""

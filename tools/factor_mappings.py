@@ -1,0 +1,131 @@
+"""What `build_factors.py` adds to the facts: which grid a cloud region stands on, and how many cores a CPU has.
+
+The mapping of a region to its grid is ours, from the location that the provider names. Las Vegas stands on the border
+of two eGRID subregions; NWPP is taken, and the other sources of that region widen its interval.
+"""
+
+from __future__ import annotations
+
+AWS_GRIDS: dict[str, tuple[str, str]] = {
+    "af-south-1": ("country/ZA", "Cape Town, South Africa"),
+    "ap-east-1": ("country/HK", "Hong Kong"),
+    "ap-northeast-1": ("country/JP", "Tokyo, Japan"),
+    "ap-northeast-2": ("country/KR", "Seoul, South Korea"),
+    "ap-northeast-3": ("country/JP", "Osaka, Japan"),
+    "ap-south-1": ("country/IN", "Mumbai, India"),
+    "ap-south-2": ("country/IN", "Hyderabad, India"),
+    "ap-southeast-1": ("country/SG", "Singapore"),
+    "ap-southeast-2": ("country/AU", "Sydney, Australia"),
+    "ap-southeast-3": ("country/ID", "Jakarta, Indonesia"),
+    "ap-southeast-4": ("country/AU", "Melbourne, Australia"),
+    "ca-central-1": ("country/CA", "Montreal, Canada"),
+    "cn-north-1": ("country/CN", "Beijing, China"),
+    "cn-northwest-1": ("country/CN", "Ningxia, China"),
+    "eu-central-1": ("country/DE", "Frankfurt, Germany"),
+    "eu-central-2": ("country/CH", "Zurich, Switzerland"),
+    "eu-north-1": ("country/SE", "Stockholm, Sweden"),
+    "eu-south-1": ("country/IT", "Milan, Italy"),
+    "eu-south-2": ("country/ES", "Aragon, Spain"),
+    "eu-west-1": ("country/IE", "Dublin, Ireland"),
+    "eu-west-2": ("country/GB", "London, UK"),
+    "eu-west-3": ("country/FR", "Paris, France"),
+    "il-central-1": ("country/IL", "Tel Aviv, Israel"),
+    "me-central-1": ("country/AE", "UAE"),
+    "me-south-1": ("country/BH", "Bahrain"),
+    "sa-east-1": ("country/BR", "Sao Paulo, Brazil"),
+    "us-east-1": ("us/SRVC", "Northern Virginia, USA"),
+    "us-east-2": ("us/RFCW", "Ohio, USA"),
+    "us-gov-east-1": ("us/RFCW", "Ohio, USA"),
+    "us-gov-west-1": ("us/NWPP", "Oregon, USA"),
+    "us-west-1": ("us/CAMX", "Northern California, USA"),
+    "us-west-2": ("us/NWPP", "Oregon, USA"),
+}
+
+GCP_GRIDS: dict[str, tuple[str, str]] = {
+    "africa-south1": ("country/ZA", "Johannesburg, South Africa"),
+    "asia-east1": ("country/TW", "Changhua, Taiwan"),
+    "asia-east2": ("country/HK", "Hong Kong"),
+    "asia-northeast1": ("country/JP", "Tokyo, Japan"),
+    "asia-northeast2": ("country/JP", "Osaka, Japan"),
+    "asia-northeast3": ("country/KR", "Seoul, South Korea"),
+    "asia-south1": ("country/IN", "Mumbai, India"),
+    "asia-south2": ("country/IN", "Delhi, India"),
+    "asia-southeast1": ("country/SG", "Singapore"),
+    "asia-southeast2": ("country/ID", "Jakarta, Indonesia"),
+    "asia-southeast3": ("country/TH", "Bangkok, Thailand"),
+    "australia-southeast1": ("country/AU", "Sydney, Australia"),
+    "australia-southeast2": ("country/AU", "Melbourne, Australia"),
+    "europe-central2": ("country/PL", "Warsaw, Poland"),
+    "europe-north1": ("country/FI", "Hamina, Finland"),
+    "europe-north2": ("country/SE", "Stockholm, Sweden"),
+    "europe-southwest1": ("country/ES", "Madrid, Spain"),
+    "europe-west1": ("country/BE", "St. Ghislain, Belgium"),
+    "europe-west10": ("country/DE", "Berlin, Germany"),
+    "europe-west12": ("country/IT", "Turin, Italy"),
+    "europe-west2": ("country/GB", "London, UK"),
+    "europe-west3": ("country/DE", "Frankfurt, Germany"),
+    "europe-west4": ("country/NL", "Eemshaven, Netherlands"),
+    "europe-west6": ("country/CH", "Zurich, Switzerland"),
+    "europe-west8": ("country/IT", "Milan, Italy"),
+    "europe-west9": ("country/FR", "Paris, France"),
+    "me-central1": ("country/QA", "Doha, Qatar"),
+    "me-central2": ("country/SA", "Dammam, Saudi Arabia"),
+    "me-west1": ("country/IL", "Tel Aviv, Israel"),
+    "northamerica-northeast1": ("country/CA", "Montreal, Canada"),
+    "northamerica-northeast2": ("country/CA", "Toronto, Canada"),
+    "northamerica-south1": ("country/MX", "Queretaro, Mexico"),
+    "southamerica-east1": ("country/BR", "Sao Paulo, Brazil"),
+    "southamerica-west1": ("country/CL", "Santiago, Chile"),
+    "us-central1": ("us/MROW", "Council Bluffs, Iowa, USA"),
+    "us-east1": ("us/SRVC", "Moncks Corner, South Carolina, USA"),
+    "us-east4": ("us/SRVC", "Ashburn, Virginia, USA"),
+    "us-east5": ("us/RFCW", "Columbus, Ohio, USA"),
+    "us-south1": ("us/ERCT", "Dallas, Texas, USA"),
+    "us-west1": ("us/NWPP", "The Dalles, Oregon, USA"),
+    "us-west2": ("us/CAMX", "Los Angeles, California, USA"),
+    "us-west3": ("us/NWPP", "Salt Lake City, Utah, USA"),
+    "us-west4": ("us/NWPP", "Las Vegas, Nevada, USA"),
+}
+
+# Cores of a socket, vendor product pages, from memory: check before release. Two vCPUs a core.
+CPU_CORES: dict[str, int] = {
+    "AMD EPYC 7551": 32,
+    "AMD EPYC 7742": 64,
+    "AMD EPYC 7763": 64,
+    "AMD EPYC 9654": 96,
+    "AMD EPYC 9755": 128,
+    "Intel Xeon E5-2673 v3": 12,
+    "Intel Xeon E5-2673 v4": 20,
+    "Intel Xeon E5-2690 v3": 12,
+    "Intel Xeon E5-2690 v4": 14,
+    "Intel Xeon Platinum 8168": 24,
+    "Intel Xeon Platinum 8171M": 26,
+    "Intel Xeon Platinum 8259CL": 24,
+    "Intel Xeon Platinum 8272CL": 26,
+    "Intel Xeon Platinum 8370C": 32,
+    "Intel Xeon Platinum 8375C": 32,
+    "Intel Xeon Platinum 8480+": 56,
+    "Intel Xeon Platinum 8592+": 64,
+}
+
+# The part whose TDP share stands for its generation when a host's own part is not in the table
+# (cloud providers run custom parts without a published TDP).
+REFERENCE_CPUS: dict[str, str] = {
+    "EPYC 1st Gen": "AMD EPYC 7551",
+    "EPYC 2nd Gen": "AMD EPYC 7742",
+    "EPYC 3rd Gen": "AMD EPYC 7763",
+    "EPYC 4th Gen": "AMD EPYC 9654",
+    "EPYC 5th Gen": "AMD EPYC 9755",
+    "Haswell": "Intel Xeon E5-2690 v3",
+    "Broadwell": "Intel Xeon E5-2690 v4",
+    "Skylake": "Intel Xeon Platinum 8168",
+    "Cascade Lake": "Intel Xeon Platinum 8272CL",
+    "Ice Lake": "Intel Xeon Platinum 8370C",
+    "Sapphire Rapids": "Intel Xeon Platinum 8480+",
+    "Emerald Rapids": "Intel Xeon Platinum 8592+",
+}
+
+MODERN_MICROARCHITECTURES = (
+    "Broadwell", "Skylake", "Cascade Lake", "Ice Lake", "Sapphire Rapids", "Emerald Rapids", "EPYC 1st Gen",
+    "EPYC 2nd Gen", "EPYC 3rd Gen", "EPYC 4th Gen",
+)  # fmt: skip

@@ -67,6 +67,14 @@ class DataError(PartError):
     """A dataset is empty, lacks a column, or holds what cannot be text."""
 
 
+class SensorError(PartError):
+    """A sensor cannot be read here; `source` says why, as a record does: ``none:no_permission``."""
+
+    def __init__(self, source: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.source = source
+
+
 class PlanError(KilowitError):
     """The study cannot be afforded, or cannot run on this hardware."""
 

@@ -1,5 +1,6 @@
 """What a dataset is: a file ``parts/datasets/<name>.py`` with ``Options`` and ``load(options) -> Corpus``.
 
+A dataset that downloads also has ``fetch(options)``, so that the download is metered apart from the reading.
 `Options` extends `DatasetOptions`; the YAML mapping less its ``name`` is what it is built from.
 """
 
@@ -50,3 +51,4 @@ class Corpus:
     validation: Split
     test: Split
     fingerprint: str  # sha256 over ids and texts
+    notes: tuple[str, ...] = ()  # what a reader of the card should know, e.g. how many empty documents were left out

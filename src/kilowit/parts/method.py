@@ -6,10 +6,15 @@ A file ``parts/methods/<name>.py`` defines
 * ``CONFLICTS_WITH``: names of methods that cannot stand in the same recipe;
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
-* up to five plain functions, called in the order of the recipe: ``plan(settings, options)``,
-  ``on_data(dataset, options)``, ``on_model(model, options)``, ``callbacks(options)``, ``on_trained(model, options)``;
+* ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
+* up to five plain functions, called in the order of the recipe, each taking a value and returning one:
+  ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
+  ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
 * ``applied(run, options)``: the evidence that it took effect. It must be there: libraries accept options
   that do nothing, and a saving that was never applied must fail the run, not flatter it.
+
+`facts` is the method's own notebook, a dict that begins empty: what the functions note on the way, ``applied`` finds in
+``run.facts``. Methods import torch inside functions only: a study is checked and planned without it.
 """
 
 from __future__ import annotations
@@ -19,8 +24,11 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from kilowit import parts
 from kilowit.errors import PartError
+from kilowit.parts.tokenized import TrainingData
 from kilowit.settings import Block, Settings
 
 
@@ -56,9 +64,35 @@ class MethodCall:
 
     @property
     def parsed_options(self) -> Block:
-        """The options as the method's own `Options`."""
+        """The options as the method's own `Options`.
+
+        Raises:
+            PartError: an option is unknown, missing or out of range.
+        """
         options_type: type[Block] = getattr(self.module, "Options", NoOptions)
-        return options_type.model_validate(dict(self.options))
+        try:
+            return options_type.model_validate(dict(self.options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(step) for step in first["loc"]) or "options"
+            raise PartError(
+                f'method "{self.name}": {where}: {first["msg"]}',
+                hint=f"`kilowit parts methods {self.name}` lists them.",
+            ) from error
+
+
+class TrainingCallback:
+    """What an engine calls while it trains; a method overrides the moments that it needs. Knows no engine."""
+
+    def on_train_begin(self, model: Any) -> None:
+        """Called once, before the first forward pass (the warm-up's)."""
+
+    def on_validation(self, model: Any, num_steps: int, loss: float) -> bool:
+        """Called after each validation, `num_steps` optimizer steps into training; True ends training."""
+        return False
+
+    def on_train_end(self, model: Any) -> None:
+        """Called once, after the last step and validation, within the train phase."""
 
 
 @dataclass
@@ -66,10 +100,15 @@ class TrainedRun:
     """What `applied` may look at: the run as it is after training."""
 
     model: Any  # torch.nn.Module
-    trainer: Any  # transformers.Seq2SeqTrainer
+    optimizer: Any  # torch.optim.Optimizer
     settings: Settings
-    train_dataset: Any  # what on_data returned
-    facts: dict[str, Any] = field(default_factory=dict)  # what callbacks and hooks noted on the way
+    seed: int
+    data: TrainingData  # what the last on_data returned
+    num_steps: int  # optimizer steps taken
+    first_order: tuple[int, ...]  # indices of training examples as the first epoch's batches took them
+    num_padding_tokens: int  # source and target positions that were computed for nothing, all steps
+    num_real_tokens: int  # source and target tokens, all steps
+    facts: dict[str, Any] = field(default_factory=dict)  # the notebook of the method that is asked
 
 
 @dataclass(frozen=True)
@@ -99,6 +138,9 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
             raise PartError(
                 f'method "{call.name}" does not work with {family}', hint=f"It takes {', '.join(families)}."
             )
+        options = call.parsed_options
+        if hasattr(module, "check"):
+            module.check(options, family)
         if hasattr(module, "plan"):
-            settings = module.plan(settings, call.parsed_options)
+            settings = module.plan(settings, options)
     return settings

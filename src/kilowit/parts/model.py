@@ -1,6 +1,7 @@
 """What a model family is: a file ``parts/models/<family>.py`` with ``FAMILY``, or a training-free baseline.
 
-A baseline's file (``lead``, ``textrank``) defines ``Options`` and ``summarizer(options) -> Summarizer`` instead.
+A baseline's file (``lead``, ``textrank``) defines ``Options`` and ``summarizer(options, dataset_name) -> Summarizer``
+instead.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class GenerationDefaults:
-    """Generation settings of a family for one dataset, as its authors published them."""
+    """Generation settings of a family for one dataset, as its authors published them.
+
+    Published ``max_length`` and ``min_length`` count the decoder's start token; these counts of new tokens do not,
+    and are therefore one less.
+    """
 
     num_beams: int
     max_new_tokens: int
@@ -43,6 +48,7 @@ class GenerationDefaults:
     length_penalty: float
     no_repeat_ngram_size: int
     source: str
+    early_stopping: bool = True  # stop when num_beams candidates are complete
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,11 @@ class Family:
     prefix: str  # put before every document
     fp16_trains: bool  # False: overflows in fp16 (parts/methods/fp16 refuses)
     sizes: Mapping[str, Mapping[str, Any]]  # named from-scratch sizes -> keyword arguments of the config
-    build_config: Callable[..., Any]  # (size kwargs, vocabulary size, special ids, max positions) -> PretrainedConfig
+    special_tokens: Mapping[str, str]  # of a vocabulary trained here: role, as `bos_token`, -> text; in order of id
+    build_config: Callable[[Mapping[str, Any], int], Any]  # (keyword arguments, max positions) -> PretrainedConfig
     dimensions: Callable[[Mapping[str, Any]], Dimensions]  # of a config.json
+    num_parameters: Callable[[Mapping[str, Any]], int]  # of a config.json; tied weights count once
+    config_of_checkpoint: Callable[[Mapping[str, str]], dict[str, Any] | None]  # of a row of the checkpoint table
     generation: Mapping[str, GenerationDefaults] = field(default_factory=dict)  # by dataset; "default" always there
 
 

@@ -1,1 +1,60 @@
-"""kilowit tells what a text summarizer costs, and which efficiency method is worth it."""
+"""kilowit tells what a text summarizer costs, and which efficiency method is worth it.
+
+The public API, and nothing else. Names are loaded when they are first used, so that ``import kilowit`` is instant.
+
+    >>> import kilowit
+    >>> study = kilowit.Study.load("study.yaml")  # doctest: +SKIP
+    >>> kilowit.plan_study(study, kilowit.Store("runs"))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kilowit.meter import Meter, MeterResult
+    from kilowit.plan import plan_study
+    from kilowit.record import Record
+    from kilowit.report.compare import compare
+    from kilowit.report.write import write_report
+    from kilowit.run.coordinator import run_study
+    from kilowit.store import Store
+    from kilowit.study import Study
+
+__version__ = "0.1.0"
+__all__ = [
+    "Meter",
+    "MeterResult",
+    "Record",
+    "Store",
+    "Study",
+    "compare",
+    "plan_study",
+    "run_study",
+    "write_report",
+]
+
+_MODULES = {
+    "Meter": "kilowit.meter",
+    "MeterResult": "kilowit.meter",
+    "Record": "kilowit.record",
+    "Store": "kilowit.store",
+    "Study": "kilowit.study",
+    "compare": "kilowit.report.compare",
+    "plan_study": "kilowit.plan",
+    "run_study": "kilowit.run.coordinator",
+    "write_report": "kilowit.report.write",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'kilowit' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -129,6 +129,7 @@ class DatasetFacts:
     document_column: str
     summary_column: str
     splits: list[SplitFacts]
+    notes: list[str] = field(default_factory=list)  # what was left out, what was sampled
 
 
 @dataclass(frozen=True, kw_only=True)

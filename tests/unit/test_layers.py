@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    "errors", "record", "factors", "settings", "parts", "meter", "cell", "study_yaml", "study", "store", "plan", "run",
-    "report", "doctor", "console", "cli",
+    "errors", "record", "factors", "settings", "parts", "meter", "cell", "study_yaml", "study_parts",
+    "study", "store", "plan", "run", "report", "doctor", "console", "cli",
 )  # fmt: skip
 
 

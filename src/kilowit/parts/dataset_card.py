@@ -44,7 +44,15 @@ def dataset_facts(
             _split_facts(name, getattr(corpus, name), tokenizer, prefix, max_source_tokens, max_target_tokens)
             for name in SPLITS
         ],
+        notes=[*corpus.notes, *_sampling_note(corpus)],
     )
+
+
+def _sampling_note(corpus: Corpus) -> list[str]:
+    sampled = [name for name in SPLITS if len(getattr(corpus, name)) > MAX_SAMPLED_EXAMPLES]
+    if not sampled:
+        return []
+    return [f"means and fractions of {', '.join(sampled)} are of {MAX_SAMPLED_EXAMPLES:,} examples, chosen by hash"]
 
 
 def novel_fraction(documents: Sequence[str], summaries: Sequence[str], n: int) -> float | None:

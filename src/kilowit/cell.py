@@ -1,0 +1,167 @@
+"""A cell: one point of a study, model x dataset x recipe x hardware x seed, with a key that names its result.
+
+Two cells with one key would give the same result, so a finished one need not run again. The key covers all that
+can change the *result*; how it is measured, priced, labelled or stored is not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from kilowit.errors import StoreError
+from kilowit.parts.method import MethodCall
+from kilowit.settings import FactorSettings, Settings
+
+KEY_VERSION: Final = 1  # raise it when the same words begin to mean another result
+_FIELDS: Final = frozenset({
+    "study_name", "model", "dataset", "recipe", "methods", "hardware", "seed", "settings", "metrics", "factors",
+    "metric_signatures", "content",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a study. `settings` are as written: the methods have not changed them yet.
+
+    `model` and `dataset` are canonical: defaults filled in, paths absolute. `content` maps each local file or
+    folder named in them to the sha256 of what it holds. A training-free baseline has the recipe ``""``.
+    """
+
+    study_name: str
+    model: dict[str, Any]
+    dataset: dict[str, Any]
+    recipe: str
+    methods: tuple[MethodCall, ...]
+    hardware: str
+    seed: int
+    settings: Settings
+    metrics: tuple[str, ...]
+    factors: FactorSettings = field(default_factory=FactorSettings)
+    metric_signatures: tuple[str, ...] = ()
+    content: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """The sha256 of the canonical JSON of all that can change the result, 64 hex digits."""
+        text = json.dumps(self._meaning(), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """A name to read aloud, e.g. ``bart-tiny_docstrings_bf16_s0``; not unique."""
+        words = [model_name(self.model), self.dataset["name"], self.recipe, f"s{self.seed}"]
+        return "_".join(word for word in words if word)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the model is training-free."""
+        return "baseline" in self.model
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of cell.json: plain JSON values; inverse of `from_dict`."""
+        return {
+            "study_name": self.study_name,
+            "model": self.model,
+            "dataset": self.dataset,
+            "recipe": self.recipe,
+            "methods": [{"name": call.name, "options": dict(call.options)} for call in self.methods],
+            "hardware": self.hardware,
+            "seed": self.seed,
+            "settings": self.settings.model_dump(mode="json"),
+            "metrics": list(self.metrics),
+            "factors": self.factors.model_dump(mode="json"),
+            "metric_signatures": list(self.metric_signatures),
+            "content": self.content,
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], *, place: str = "cell.json") -> Cell:
+        """Build a cell from what `to_dict` returned.
+
+        Raises:
+            StoreError: a field is missing, unknown or wrong.
+        """
+        if wrong := sorted(_FIELDS.symmetric_difference(value)):
+            raise StoreError(f"fields missing or unknown: {', '.join(wrong)}", place=place, hint=_CORRUPT_HINT)
+        try:
+            return cls(
+                study_name=str(value["study_name"]),
+                model=dict(value["model"]),
+                dataset=dict(value["dataset"]),
+                recipe=str(value["recipe"]),
+                methods=tuple(MethodCall(call["name"], dict(call["options"])) for call in value["methods"]),
+                hardware=str(value["hardware"]),
+                seed=int(value["seed"]),
+                settings=Settings.model_validate(value["settings"]),
+                metrics=tuple(value["metrics"]),
+                factors=FactorSettings.model_validate(value["factors"]),
+                metric_signatures=tuple(value["metric_signatures"]),
+                content=dict(value["content"]),
+            )
+        except (ValidationError, TypeError, ValueError, KeyError) as error:
+            raise StoreError(f"not a cell ({error})", place=place, hint=_CORRUPT_HINT) from error
+
+    def _meaning(self) -> dict[str, Any]:
+        """All that can change the result, with local paths replaced by what they hold."""
+        meaning: dict[str, Any] = {
+            "key_version": KEY_VERSION,
+            "model": self._without_paths(self.model),
+            "dataset": self._without_paths(self.dataset),
+            "metrics": sorted(self.metric_signatures),
+            "hardware": self.hardware,
+        }
+        if not self.is_baseline:  # it is not trained, draws nothing at random and has options of its own
+            meaning["methods"] = [[call.name, dict(call.options)] for call in self.methods]
+            meaning["train"] = self.settings.train.model_dump(mode="json")
+            meaning["predict"] = self.settings.predict.model_dump(mode="json")
+            meaning["seed"] = self.seed
+        return meaning
+
+    def _without_paths(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: self._without_paths(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._without_paths(item) for item in value]
+        return f"sha256:{self.content[value]}" if isinstance(value, str) and value in self.content else value
+
+
+_CORRUPT_HINT: Final = "Remove the folder, or `kilowit run` the study again to repeat the cell."
+
+
+def model_name(spec: Mapping[str, Any]) -> str:
+    """Return the short name of a canonical model spec.
+
+    >>> model_name({"hub": "facebook/bart-base", "revision": None})
+    'bart-base'
+    """
+    if "folder" in spec:
+        return Path(spec["folder"]).name
+    return str(spec.get("scratch") or spec.get("baseline") or spec["hub"].rpartition("/")[2])
+
+
+def content_hash(path: Path) -> str:
+    """Return the sha256 of a file, or of the names and contents of all files in a folder and below it.
+
+    Hidden files and Markdown do not count: they change no result. Cost: one reading of all bytes.
+
+    Raises:
+        OSError: cannot be read.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for item in sorted(path.rglob("*")):
+        name = item.relative_to(path)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if item.is_file() and not hidden and item.suffix.lower() != ".md":
+            digest.update(f"{name.as_posix()}\0{content_hash(item)}\n".encode())
+    return digest.hexdigest()

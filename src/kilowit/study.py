@@ -1,0 +1,314 @@
+"""What was asked: YAML -> Study -> list of Cells. Everything that can be found wrong is found here, at once.
+
+The grammar is `StudyDocument` and the blocks of `kilowit.settings`; docs/reference/study.md is generated from
+them. `kilowit.study_yaml` gives every value its place, `kilowit.study_parts` says what the names mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from kilowit import factors as factor_tables
+from kilowit.cell import Cell, model_name
+from kilowit.errors import PartError, near_name_hint
+from kilowit.parts import catalogue
+from kilowit.parts.method import MethodCall, plan_settings
+from kilowit.settings import (
+    Block,
+    BudgetSettings,
+    FactorSettings,
+    MeasureSettings,
+    PredictSettings,
+    Settings,
+    TrainSettings,
+)
+from kilowit.study_parts import Reading, check_block, found, read_dataset, read_method, read_metric, read_model
+from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
+
+MAX_CELLS: Final = 10_000  # beyond it somebody mistyped a list; split the study
+HARDWARE: Final = ("local",)
+BASELINE_RECIPE: Final = ""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Exclude(Block):
+    """A partial match: a cell that has all the named values is left out."""
+
+    model: str | None = None
+    dataset: str | None = None
+    recipe: str | None = None
+    hardware: str | None = None
+    seed: int | None = None
+
+
+class StudyDocument(Block):
+    """The top level of a study. Cells are models x datasets x recipes x hardware x seeds, less `exclude`."""
+
+    name: Name = Field(description="letters, digits, dot, dash, underscore")
+    description: str = Field("", description="one paragraph for the report")
+    models: list[Any] = Field(min_length=1, description="hub ids, ./folders, {scratch: size}, baselines")
+    datasets: list[Any] = Field(min_length=1, description="names, or {name: ..., options}")
+    recipes: dict[Name, list[Any]] = Field(
+        {"full": []}, min_length=1, description="name -> ordered list of methods; [] = plain fine-tuning"
+    )
+    hardware: list[str] = Field(["local"], min_length=1, description="local: the machine that runs the study")
+    seeds: list[Seed] = Field([0], min_length=1, description="one repeat each: initial weights, order, dropout")
+    exclude: list[Exclude] = Field([], description="partial matches: {model:, dataset:, recipe:, hardware:, seed:}")
+    train: TrainSettings = TrainSettings()
+    predict: PredictSettings = PredictSettings()
+    metrics: list[str] = Field(["rouge"], min_length=1, description="`kilowit parts metrics` lists them")
+    measure: MeasureSettings = MeasureSettings()
+    factors: FactorSettings = FactorSettings()
+    budget: BudgetSettings = BudgetSettings()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study and its cells, in the order of the document: models, datasets, recipes, seeds."""
+
+    name: str
+    description: str
+    cells: tuple[Cell, ...]
+    settings: Settings
+    metrics: tuple[str, ...]
+    factors: FactorSettings
+    budget: BudgetSettings
+    place: str
+    notes: tuple[str, ...] = ()  # what its author should know and what stops nothing
+
+    @property
+    def measure(self) -> MeasureSettings:
+        """How its cells are measured."""
+        return self.settings.measure
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Study:
+        """Read a study's file; `overrides` are assignments such as ``train.num_epochs=1``.
+
+        Raises:
+            StudyError: the file, or what it asks, is wrong; every fault at once, each with its place.
+        """
+        path = Path(path)
+        return cls.parse(read_text(path), place=str(path), folder=path.parent, overrides=overrides)
+
+    @classmethod
+    def parse(
+        cls, text: str, place: str = "study.yaml", *, folder: Path = Path(), overrides: Sequence[str] = ()
+    ) -> Study:
+        """Read a study from text; relative paths in it start from `folder`.
+
+        >>> Study.parse("{name: a, models: [lead], datasets: [docstrings]}").cells[0].label
+        'lead_docstrings_s0'
+
+        Raises:
+            StudyError: every fault at once, each with its place.
+        """
+        document = parse_document(text, place)
+        for assignment in overrides:
+            override(document, assignment)
+        return _read(Reading(document, folder))
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """What is multiplied: canonical specs by their place in the lists of the document."""
+
+    models: list[dict[str, Any]]
+    datasets: list[dict[str, Any]]
+    recipes: dict[str, tuple[MethodCall, ...]]
+    hardware: list[str]
+    seeds: list[int]
+
+    @property
+    def num_points(self) -> int:
+        axes: list[Any] = [self.models, self.datasets, self.recipes, self.hardware, self.seeds]
+        return math.prod(len(axis) for axis in axes)
+
+
+def _read(reading: Reading) -> Study:
+    value = reading.document.value
+    value.setdefault("metrics", ["rouge"])
+    top: StudyDocument | None = check_block(reading, (), StudyDocument, value)
+    axes = _Axes(
+        models=_each(reading, "models", read_model),
+        datasets=_each(reading, "datasets", read_dataset),
+        recipes=_recipes(reading),
+        hardware=top.hardware if top else list(HARDWARE),
+        seeds=top.seeds if top else [0],
+    )
+    signatures = _each(reading, "metrics", read_metric)
+    _check_names(reading)
+    if top is None or reading.problems:
+        raise study_error(reading.problems)
+    _check_exclude(reading, top.exclude, axes)
+    if axes.num_points > MAX_CELLS:
+        reading.fault((), f"{axes.num_points:,} cells, more than {MAX_CELLS:,}. Split the study.")
+    if reading.problems:
+        raise study_error(reading.problems)
+    cells = _expand(reading, top, axes, tuple(signatures))
+    if not cells:
+        reading.fault(("exclude",), "nothing is left to run. Remove an exclusion.", at_key=True)
+    _check_recipes(reading, cells)
+    if reading.problems:
+        raise study_error(reading.problems)
+    return Study(
+        name=top.name, description=top.description, cells=cells, settings=cells[0].settings,
+        metrics=tuple(top.metrics), factors=top.factors, budget=top.budget, place=reading.document.place,
+        notes=tuple(reading.notes),
+    )  # fmt: skip
+
+
+def _each(reading: Reading, key: str, read: Callable[[Reading, DocumentPath, Any], Any]) -> list[Any]:
+    """Return the canonical values of a list of the document; a value that stands twice is a problem."""
+    items = reading.document.value.get(key)
+    values: list[Any] = []
+    for i, item in enumerate(items if isinstance(items, list) else []):
+        if key == "metrics" and not isinstance(item, str):
+            continue  # pydantic has said so
+        value = read(reading, (key, i), item)
+        if value is not None and value in values:
+            reading.fault((key, i), f"the same as {key}[{values.index(value)}]. Remove one.")
+        values.append(value)
+    return values
+
+
+def _recipes(reading: Reading) -> dict[str, tuple[MethodCall, ...]]:
+    written = reading.document.value.get("recipes", {"full": []})
+    recipes: dict[str, tuple[MethodCall, ...]] = {}
+    for name, items in written.items() if isinstance(written, dict) else ():
+        path: DocumentPath = ("recipes", name)
+        listed = items if isinstance(items, list) else []
+        calls = [read_method(reading, (*path, i), item) for i, item in enumerate(listed)]
+        methods = tuple(call for call in calls if call is not None)
+        repeated = [i for i, call in enumerate(calls) if call and call.name in {c.name for c in calls[:i] if c}]
+        for i in repeated:
+            reading.fault((*path, i), "the same method twice in one recipe. Remove one.")
+        twin = next((other for other, known in recipes.items() if known == methods), None)
+        if twin is not None and None not in calls and isinstance(items, list):
+            reading.fault(path, f'the same methods as recipe "{twin}". Remove one.', at_key=True)
+        recipes[name] = methods
+    return recipes
+
+
+def _check_names(reading: Reading) -> None:
+    """Check the names that are neither parts nor recipes: hardware, seeds given twice, region and machine."""
+    value = reading.document.value
+    for key in ("hardware", "seeds"):
+        written = value.get(key)
+        items = written if isinstance(written, list) else []
+        for i, item in enumerate(items):
+            if item in items[:i]:
+                reading.fault((key, i), f"{found(item)} stands twice. Remove one.")
+            elif key == "hardware" and isinstance(item, str) and item not in HARDWARE:
+                reading.fault((key, i), f'no hardware "{item}". Known: local, the machine that runs the study.')
+    chosen = value.get("factors")
+    region, machine = (chosen.get(key) if isinstance(chosen, dict) else None for key in ("region", "machine"))
+    if isinstance(region, str):
+        try:
+            factor_tables.carbon(region)
+        except PartError as error:
+            reading.part_fault(("factors", "region"), error)
+    if isinstance(machine, str) and factor_tables.machine(machine) is None:
+        hint = near_name_hint(machine, factor_tables.machines())
+        reading.fault(("factors", "machine"), f'no machine "{machine}". {hint}')
+
+
+def _model_names(spec: Mapping[str, Any]) -> set[str]:
+    """All names by which `exclude` may call a model."""
+    return {model_name(spec)} | {spec[key] for key in ("hub", "folder") if key in spec}
+
+
+def _check_exclude(reading: Reading, excludes: Iterable[Exclude], axes: _Axes) -> None:
+    known: dict[str, set[Any]] = {
+        "model": set().union(*(_model_names(spec) for spec in axes.models)),
+        "dataset": {spec["name"] for spec in axes.datasets},
+        "recipe": set(axes.recipes),
+        "hardware": set(axes.hardware),
+        "seed": set(axes.seeds),
+    }
+    for i, exclude in enumerate(excludes):
+        wanted = exclude.model_dump(exclude_none=True)
+        if not wanted:
+            reading.fault(("exclude", i), f"names nothing. Give one of {', '.join(known)}.")
+        for key, name in wanted.items():
+            if name not in known[key]:
+                hint = near_name_hint(str(name), map(str, known[key]))
+                reading.fault(("exclude", i, key), f"{found(name)} matches no {key} of this study. {hint}")
+
+
+def _expand(reading: Reading, top: StudyDocument, axes: _Axes, signatures: tuple[str, ...]) -> tuple[Cell, ...]:
+    settings = Settings(train=top.train, predict=top.predict, measure=top.measure)
+
+    def cell(model: dict[str, Any], dataset: dict[str, Any], recipe: str, hardware: str, seed: int) -> Cell:
+        return Cell(
+            study_name=top.name, model=model, dataset=dataset, recipe=recipe, methods=axes.recipes.get(recipe, ()),
+            hardware=hardware, seed=seed, settings=settings, metrics=tuple(top.metrics), factors=top.factors,
+            metric_signatures=signatures, content=_content_of(reading, model, dataset),
+        )  # fmt: skip
+
+    cells: list[Cell] = []
+    for model in axes.models:
+        for dataset in axes.datasets:
+            for hardware in axes.hardware:
+                if "baseline" in model:  # nothing of it is trained or drawn: one cell says all
+                    cells.append(cell(model, dataset, BASELINE_RECIPE, hardware, 0))
+                    continue
+                for recipe in axes.recipes:
+                    cells += [cell(model, dataset, recipe, hardware, seed) for seed in axes.seeds]
+    return tuple(cell for cell in cells if not any(_matches(exclude, cell) for exclude in top.exclude))
+
+
+def _content_of(reading: Reading, *specs: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of the local files that these specs name."""
+    if not reading.content:
+        return {}
+    written = {text for spec in specs for text in _texts(spec)}
+    return {path: digest for path, digest in reading.content.items() if path in written}
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
+
+
+def _matches(exclude: Exclude, cell: Cell) -> bool:
+    """Whether all that `exclude` names is in the cell; a baseline has neither recipe nor seed to match."""
+    if cell.is_baseline and (exclude.recipe is not None or exclude.seed is not None):
+        return False
+    return (
+        (exclude.model is None or exclude.model in _model_names(cell.model))
+        and exclude.dataset in (None, cell.dataset["name"])
+        and exclude.recipe in (None, cell.recipe)
+        and exclude.hardware in (None, cell.hardware)
+        and exclude.seed in (None, cell.seed)
+    )
+
+
+def _check_recipes(reading: Reading, cells: Iterable[Cell]) -> None:
+    """Let every recipe plan once for each model it will meet: conflicts are found now, not in hour three."""
+    met: set[tuple[str, str]] = set()
+    for cell in cells:
+        name = model_name(cell.model)
+        if cell.is_baseline or (cell.recipe, name) in met:
+            continue
+        met.add((cell.recipe, name))
+        known = catalogue.resolve_dimensions(cell.model)
+        family = known.family.name if known else None
+        try:
+            plan_settings(cell.settings, cell.methods, family)
+        except PartError as error:
+            hint = f"{error.hint} " if error.hint else ""
+            of_family = family is not None and family in error.message
+            way_out = f"Or exclude {{model: {name}, recipe: {cell.recipe}}}." if of_family else ""
+            message = f"{error.message}. {hint}{way_out}".rstrip()
+            reading.fault(("recipes", cell.recipe), message, at_key=True)

@@ -1,0 +1,331 @@
+"""What the names in a study mean: models, datasets, methods and metrics, looked up and made canonical.
+
+A canonical spec says the same thing the same way however it was written: options that are a part's defaults are
+left out, local paths are absolute and hashed. Every fault becomes a `Problem` with its place, and reading goes on.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from kilowit import factors, parts
+from kilowit.cell import content_hash
+from kilowit.errors import PartError, near_name_hint
+from kilowit.parts import catalogue
+from kilowit.parts.method import MethodCall, NoOptions
+from kilowit.settings import Block, Count
+from kilowit.study_yaml import Document, DocumentPath, Problem, path_name
+
+HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+MODEL_KINDS: Final = ("hub", "folder", "scratch", "baseline")
+_TYPE_WORDS: Final = {
+    "model_type": "a mapping", "dict_type": "a mapping", "list_type": "a list", "string_type": "text",
+    "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
+    "bool_type": "true or false", "finite_number": "a finite number",
+}  # fmt: skip
+
+
+Weights = Literal["pretrained", "random"]
+
+
+class HubModel(Block):
+    """A pretrained model by its id on the Hugging Face hub."""
+
+    hub: str = Field(description="id, e.g. facebook/bart-base")
+    revision: str | None = Field(None, description="commit, tag or branch; None = the newest")
+    weights: Weights = Field("pretrained", description="random: only the architecture, to measure what it costs")
+    tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the model's own")
+
+
+class FolderModel(Block):
+    """A model in a local folder, as ``save_pretrained`` leaves it."""
+
+    folder: str = Field(description="path, relative to the study")
+    weights: Weights = Field("pretrained", description="random: only config.json is needed, to measure what it costs")
+    tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the model's own")
+
+
+class ScratchModel(Block):
+    """A family with random weights at a named size, with a byte-level BPE trained on the corpus."""
+
+    scratch: str = Field(description="size, e.g. bart-tiny")
+    vocabulary_size: Count | None = Field(None, description="tokens, with the special ones; None = the size's own")
+    tokenizer: str | None = Field(None, description="folder of a ready tokenizer; None = train one on the corpus")
+
+
+@dataclass
+class Reading:
+    """What is gathered while a study is read: problems, notes for its author, hashes of local content."""
+
+    document: Document
+    folder: Path  # that relative paths start from
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    content: dict[str, str] = field(default_factory=dict)
+
+    def fault(self, path: DocumentPath, message: str, *, at_key: bool = False) -> None:
+        """Note a problem at `path`."""
+        self.problems.append(self.document.problem(path, message, at_key=at_key))
+
+    def part_fault(self, path: DocumentPath, error: PartError) -> None:
+        """Note what a part said, in one line."""
+        self.fault(path, f"{error.message}. {error.hint}" if error.hint else error.message)
+
+    def note(self, text: str) -> None:
+        """Note something that the author should know and that stops nothing; once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def local(self, path: DocumentPath, written: str) -> str | None:
+        """Return a local path made absolute, with its content hashed; None and a problem if it is not there."""
+        absolute = (self.folder / Path(written).expanduser()).resolve()
+        if str(absolute) not in self.content:
+            try:
+                self.content[str(absolute)] = content_hash(absolute)
+            except OSError as error:
+                self.fault(path, f'"{written}" cannot be read ({error.strerror}: {absolute}).')
+                return None
+        return str(absolute)
+
+
+def check_block(reading: Reading, path: DocumentPath, block: type[Block], value: Any) -> Any:
+    """Return `value` as the pydantic `block`, or None with a problem for every fault in it."""
+    try:
+        return block.model_validate(value)
+    except ValidationError as error:
+        for detail in error.errors():
+            _report(reading, path, block, detail)
+        return None
+
+
+def _report(reading: Reading, path: DocumentPath, block: type[BaseModel], detail: ErrorDetails) -> None:
+    """Turn one of pydantic's errors into a problem in our words, at its place."""
+    place = (*path, *detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        known = _fields_at(block, detail["loc"][:-1])
+        at_key = reading.document.problem(place, "", at_key=True)
+        inside = f"{path_name(place[:-1])}: " if len(place) > 1 else ""
+        message = f'{inside}no key "{place[-1]}". {near_name_hint(str(place[-1]), known)}'
+        reading.problems.append(replace(at_key, message=message))
+        return
+    if detail["type"] == "missing":
+        reading.fault(place[:-1], f'the key "{place[-1]}" is missing.')
+        return
+    is_key = detail["loc"][-1:] == ("[key]",)
+    while len(place) > len(path) and place not in reading.document.values:
+        place = place[:-1]  # pydantic adds names of union members
+    reading.fault(place, _phrase(detail), at_key=is_key)
+
+
+def _fields_at(block: type[BaseModel], steps: tuple[str | int, ...]) -> list[str]:
+    inner: Any = None
+    for step in steps:
+        if isinstance(step, int):
+            inner = typing.get_args(inner)[0]
+        else:
+            inner = block.model_fields[step].annotation if step in block.model_fields else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            block = inner
+    return list(block.model_fields)
+
+
+def _phrase(detail: ErrorDetails) -> str:
+    seen = found(detail["input"])
+    if detail["type"] in _TYPE_WORDS:
+        hint = " Quote it." if detail["type"] == "string_type" and isinstance(detail["input"], int | float) else ""
+        if detail["type"] == "list_type" and isinstance(detail["input"], str):
+            hint = f" Write [{detail['input']}]."
+        return f"expected {_TYPE_WORDS[detail['type']]}, found {seen}.{hint}"
+    if detail["type"] == "string_pattern_mismatch":
+        return f"expected letters, digits, dot, dash or underscore, found {seen}."
+    if detail["type"] == "too_short":
+        return "expected at least one item, found none."
+    if detail["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+        return f"no choice {seen}. {near_name_hint(str(detail['input']), known)}"
+    text = detail["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    return f"{text[0].lower()}{text[1:]}, found {seen}."
+
+
+def found(value: Any) -> str:
+    """Say what stands in the study, in the words of YAML."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= 60 else f'"{value[:57]}..."'
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    return ("a list" if value else "an empty list") if isinstance(value, list) else str(value)
+
+
+def read_model(reading: Reading, path: DocumentPath, value: Any) -> dict[str, Any] | None:
+    """Return the canonical spec of a model, or None with its problems."""
+    if isinstance(value, str):
+        value = _model_of_string(reading, path, value)
+    elif not isinstance(value, dict):
+        reading.fault(path, f"expected a model's name or a mapping, found {found(value)}.")
+        return None
+    if value is None:
+        return None
+    kinds = [kind for kind in MODEL_KINDS if kind in value]
+    if len(kinds) != 1:
+        what = " and ".join(kinds) if kinds else "none of them"
+        reading.fault(path, f"a model is one of {', '.join(MODEL_KINDS)}; this has {what}.")
+        return None
+    readers = {"hub": _hub, "folder": _folder, "scratch": _scratch, "baseline": _baseline}
+    spec = readers[kinds[0]](reading, path, value)
+    if spec is None or not _has_tokenizer(reading, path, spec):
+        return None
+    try:
+        catalogue.check_model(spec)
+        catalogue.resolve_dimensions(spec)
+    except PartError as error:
+        reading.part_fault(path, error)
+        return None
+    return spec
+
+
+def _has_tokenizer(reading: Reading, path: DocumentPath, spec: dict[str, Any]) -> bool:
+    """Make a ready tokenizer's path absolute; False with a problem if it is not there."""
+    if "tokenizer" in spec:
+        spec["tokenizer"] = reading.local((*path, "tokenizer"), spec["tokenizer"])
+    return "tokenizer" not in spec or spec["tokenizer"] is not None
+
+
+def _model_of_string(reading: Reading, path: DocumentPath, text: str) -> dict[str, Any] | None:
+    if text in catalogue.baseline_names():
+        return {"baseline": text}
+    if text.startswith(("./", "../", "/", "~")) or text in (".", ".."):
+        return {"folder": text}
+    if text in catalogue.scratch_names():
+        reading.fault(path, f'"{text}" is a size from scratch. Write {{scratch: {text}}}.')
+        return None
+    if "/" not in text and factors.checkpoint(text) is None:
+        hint = near_name_hint(text, [*catalogue.baseline_names(), *catalogue.scratch_names()])
+        if not hint.startswith("Did"):
+            hint = f"Baselines: {', '.join(catalogue.baseline_names())}; a folder begins with ./"
+        reading.fault(path, f'no model "{text}". {hint} A hub id has an owner, as facebook/bart-base.')
+        return None
+    return {"hub": text}
+
+
+def _hub(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
+    model: HubModel | None = check_block(reading, path, HubModel, value)
+    if model is None:
+        return None
+    if not HUB_ID.fullmatch(model.hub) or ".." in model.hub:
+        reading.fault(path, f'"{model.hub}" cannot be a hub id. Example: facebook/bart-base.')
+        return None
+    if factors.checkpoint(model.hub) is None:
+        reading.note(f"{model.hub} is not in the table of known checkpoints: only its download will tell if it exists.")
+    return model.model_dump(exclude_defaults=True)
+
+
+def _folder(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
+    model: FolderModel | None = check_block(reading, path, FolderModel, value)
+    absolute = reading.local(path, model.folder) if model else None
+    if model is None or absolute is None:
+        return None
+    options = model.model_dump(exclude_defaults=True)
+    return {**options, "folder": absolute, "fingerprint": reading.content[absolute]}
+
+
+def _scratch(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
+    model: ScratchModel | None = check_block(reading, path, ScratchModel, value)
+    return None if model is None else model.model_dump(exclude_defaults=True)
+
+
+def _baseline(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
+    name = value["baseline"]
+    if name not in catalogue.baseline_names():
+        reading.fault(path, f"no baseline {found(name)}. {near_name_hint(str(name), catalogue.baseline_names())}")
+        return None
+    options = {key: item for key, item in value.items() if key != "baseline"}
+    checked = _options(reading, path, "models", name, options)
+    return None if checked is None else {"baseline": name, "options": checked}
+
+
+def read_dataset(reading: Reading, path: DocumentPath, value: Any) -> dict[str, Any] | None:
+    """Return the canonical spec of a dataset, or None with its problems."""
+    mapping = {"name": value} if isinstance(value, str) else value
+    if not isinstance(mapping, dict) or not isinstance(mapping.get("name"), str):
+        reading.fault(path, "expected a dataset's name, or a mapping with the key name.")
+        return None
+    name = mapping["name"]
+    if name not in parts.names("datasets"):
+        reading.fault(path, f'no dataset "{name}". {near_name_hint(name, parts.names("datasets"))}')
+        return None
+    checked = _options(reading, path, "datasets", name, {key: item for key, item in mapping.items() if key != "name"})
+    return None if checked is None else {"name": name, **checked}
+
+
+def read_method(reading: Reading, path: DocumentPath, value: Any) -> MethodCall | None:
+    """Return one method of a recipe, or None with its problems."""
+    if isinstance(value, str):
+        name, options = value, dict[str, Any]()
+    elif isinstance(value, dict) and len(value) == 1:
+        name, options = next(iter(value.items()))
+        path = (*path, name)
+    else:
+        reading.fault(path, f"expected a method's name or {{method: {{options}}}}, found {found(value)}.")
+        return None
+    if name not in parts.names("methods"):
+        where = path[:-1] if isinstance(value, dict) else path
+        reading.fault(where, f'no method "{name}". {near_name_hint(name, parts.names("methods"))}')
+        return None
+    if not isinstance(options, dict):
+        reading.fault(path, f"expected a mapping of options, found {found(options)}. Without options write {name}.")
+        return None
+    checked = _options(reading, path, "methods", name, options)
+    return None if checked is None else MethodCall(name, checked)
+
+
+def _options(
+    reading: Reading, path: DocumentPath, kind: str, name: str, written: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the options of a part that are not its defaults, paths absolute, or None with their problems."""
+    try:
+        module = parts.load(kind, name)
+    except PartError as error:  # a library is missing here; the worker's machine may have it
+        reading.note(f"options of {name} are not checked: {error.message}. {error.hint}")
+        return dict(written)
+    block: type[Block] = getattr(module, "Options", NoOptions)
+    checked = check_block(reading, path, block, dict(written))
+    if checked is None:
+        return None
+    options: dict[str, Any] = checked.model_dump(mode="json", exclude_defaults=True)
+    return options if _resolve_paths(reading, path, getattr(block, "path_options", ()), options) else None
+
+
+def _resolve_paths(reading: Reading, path: DocumentPath, names: Iterable[str], options: dict[str, Any]) -> bool:
+    """Make the options that name local files absolute; False with problems if one is not there."""
+    before = len(reading.problems)
+    for option in names:
+        written = options.get(option)
+        if isinstance(written, str):
+            options[option] = reading.local((*path, option), written)
+        elif isinstance(written, list):
+            options[option] = [reading.local((*path, option, i), item) for i, item in enumerate(written)]
+    return len(reading.problems) == before
+
+
+def read_metric(reading: Reading, path: DocumentPath, value: str) -> str | None:
+    """Return the signature of a metric, or None with its problem."""
+    if value not in parts.names("metrics"):
+        reading.fault(path, f'no metric "{value}". {near_name_hint(value, parts.names("metrics"))}')
+        return None
+    try:
+        return str(parts.load("metrics", value).signature())
+    except PartError as error:
+        reading.note(f"metric {value} cannot be computed here: {error.message}. {error.hint}")
+        return value

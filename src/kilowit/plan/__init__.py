@@ -1,0 +1,13 @@
+"""What a study will take, before spending it: time, energy, CO2e, cost, memory and disk, as low, likely and high.
+
+The basis of each number is said: earlier records here, a probe of a few real steps, or the analytic model.
+"""
+
+from __future__ import annotations
+
+from kilowit.plan.estimate import CellPlan, Estimate, Limit, Plan
+from kilowit.plan.hardware import Hardware, hardware
+from kilowit.plan.interval import Interval
+from kilowit.plan.study_plan import plan_study
+
+__all__ = ["CellPlan", "Estimate", "Hardware", "Interval", "Limit", "Plan", "hardware", "plan_study"]

@@ -1,0 +1,102 @@
+"""How much work a cell is, by arithmetic that the tests show."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from kilowit.parts.flop import forward_flop
+from kilowit.plan.analytic import phase_seconds
+from kilowit.plan.hardware import hardware
+from kilowit.plan.interval import Interval
+from kilowit.plan.memory import gpu_memory_byte, model_memory_byte
+from kilowit.plan.workload import Workload, workload
+from kilowit.study import Study
+
+MakeStudy = Callable[..., Study]
+
+LARGE = {"hub": "facebook/bart-large"}
+
+
+def samsum(make_study: MakeStudy, recipe: list[object] | None = None, **train: object) -> Workload:
+    settings = {"num_epochs": 3, "batch_size": 16, "max_source_tokens": 512, "max_target_tokens": 90} | train
+    study = make_study(models=[LARGE], datasets=[{"name": "samsum"}], recipes={"r": recipe or []}, train=settings)
+    return workload(study.cells[0])
+
+
+def test_bart_large_on_samsum_is_the_published_work(make_study: MakeStudy) -> None:
+    work = samsum(make_study)
+    assert work.size is not None
+    assert work.size.num_parameters == 406_291_456
+    assert 3 * forward_flop(work.size.dimensions, 147, 26) == pytest.approx(195e9, rel=0.005)
+    assert work.num_examples_seen.likely == 14_732 * 3
+    assert work.num_train_steps.likely == 2763  # 921 batches of 16, three times
+
+
+def test_unpadded_training_is_8_7e15_flop(make_study: MakeStudy) -> None:
+    work = samsum(make_study)
+    exact = dataclasses.replace(
+        work, padding=Interval.exactly(1), source_tokens=Interval.exactly(147), target_tokens=Interval.exactly(26)
+    )
+    # 195 GFLOP x 44,196 samples = 8.6e15; the survey rounds to 8.7e15.
+    assert exact.train_flop().likely == pytest.approx(8.65e15, rel=0.01)
+
+
+def test_the_stock_trainer_on_an_h100_lies_within_the_interval(make_study: MakeStudy) -> None:
+    # Expected baseline: 90 to 140 s for three epochs of SAMSum in bf16 with random batches of 128.
+    work = samsum(make_study, ["bf16"], batch_size=128)
+    phases = phase_seconds(work, hardware(gpu="H100 SXM5 80GB"))
+    assert phases is not None
+    assert phases["train"].low <= 90 <= 140 <= phases["train"].high
+
+
+def test_sorting_pads_less_and_steps_override_epochs(make_study: MakeStudy) -> None:
+    plain, sorted_ = samsum(make_study), samsum(make_study, ["sortish"])
+    assert sorted_.train_flop().likely < 0.7 * plain.train_flop().likely
+    assert samsum(make_study, num_steps=10).num_examples_seen.likely == 160
+
+
+def test_freezing_the_encoder_and_embeddings_leaves_the_decoder(make_study: MakeStudy) -> None:
+    work = samsum(make_study, [{"freeze": {"modules": ["embeddings", "encoder"]}}])
+    # 12 decoder layers x (8 d^2 + 2 d ffn), d = 1024, ffn = 4096: 201 M of 406 M, and some biases and norms.
+    assert work.trained_fraction == pytest.approx(0.5, abs=0.03)
+    assert work.train_flop().likely < samsum(make_study).train_flop().likely
+
+
+def test_training_memory_holds_sixteen_bytes_a_parameter(make_study: MakeStudy) -> None:
+    work = samsum(make_study, batch_size=1)
+    needed = model_memory_byte(work)
+    assert needed is not None
+    assert needed.low >= 16 * 406_291_456
+    lighter = samsum(make_study, ["adafactor"], batch_size=1)
+    saved = model_memory_byte(lighter)
+    assert saved is not None
+    # 8 bytes of AdamW state less 0.1 of Adafactor's, times 1.1 of fragmentation.
+    assert needed.likely - saved.likely == pytest.approx(7.9 * 1.1 * 406_291_456, rel=1e-6)
+
+
+def test_memory_grows_with_the_batch_and_a_cpu_has_none_of_the_gpu(make_study: MakeStudy) -> None:
+    h100 = hardware(gpu="H100 SXM5 80GB")
+    small, large = (gpu_memory_byte(samsum(make_study, batch_size=n), h100) for n in (4, 64))
+    assert small is not None
+    assert large is not None
+    assert small.likely < large.likely
+    no_gpu = dataclasses.replace(h100, gpu=None, num_gpus=0)
+    assert gpu_memory_byte(samsum(make_study), no_gpu) is None
+
+
+def test_unknown_lengths_are_a_wide_interval(make_study: MakeStudy) -> None:
+    study = make_study(models=[LARGE], datasets=[{"name": "reddit_tifu", "max_train_examples": 100}])
+    work = workload(study.cells[0])
+    assert work.num_train_examples == Interval.exactly(100)
+    assert work.source_tokens.high / work.source_tokens.low == pytest.approx(10)
+    assert any("not known" in note for note in work.notes)
+
+
+def test_a_local_corpus_is_read_for_its_counts_and_words(make_study: MakeStudy) -> None:
+    work = workload(make_study().cells[0])
+    assert work.num_train_examples == Interval.exactly(200)
+    assert work.source_tokens.likely == pytest.approx(100 * 1.4)  # 100 words a document
+    assert work.target_tokens.likely == pytest.approx(3 * 1.4)

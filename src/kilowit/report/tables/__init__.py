@@ -1,0 +1,1 @@
+"""The tables of the report: pure functions from runs to `Table`."""

@@ -6,9 +6,9 @@ copy (``settings.with_train(gradient_accumulation_steps=4)``); nothing else may 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -52,6 +52,12 @@ class PredictSettings(Block):
     length_penalty: float | None = None
     no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = None
     batch_size: Count | None = Field(None, description="documents per batch; None = twice train.batch_size")
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if self.min_new_tokens and self.max_new_tokens and self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(f"min_new_tokens {self.min_new_tokens} is above max_new_tokens {self.max_new_tokens}")
+        return self
 
 
 class MeasureSettings(Block):

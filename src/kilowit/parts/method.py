@@ -6,6 +6,7 @@ A file ``parts/methods/<name>.py`` defines
 * ``CONFLICTS_WITH``: names of methods that cannot stand in the same recipe;
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
+* ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
 * up to five plain functions, called in the order of the recipe, each taking a value and returning one:
   ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
@@ -19,15 +20,15 @@ A file ``parts/methods/<name>.py`` defines
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from kilowit import parts
-from kilowit.errors import PartError
+from kilowit.errors import PartError, PlanError
 from kilowit.parts.tokenized import TrainingData
 from kilowit.settings import Block, Settings
 
@@ -144,3 +145,36 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
         if hasattr(module, "plan"):
             settings = module.plan(settings, options)
     return settings
+
+
+def has_nvidia_gpu() -> bool:
+    """Ask the driver, not torch: a study is checked without it."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    try:
+        return bool(pynvml.nvmlDeviceGetCount())
+    finally:
+        pynvml.nvmlShutdown()
+
+
+REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {"nvidia_gpu": ("an NVIDIA GPU", has_nvidia_gpu)}
+
+
+def require_machine(methods: Iterable[MethodCall]) -> None:
+    """Refuse methods that this machine cannot run, before anything is spent on them.
+
+    Raises:
+        PlanError: naming the first such method and what it lacks here.
+    """
+    for call in methods:
+        for requirement in getattr(call.module, "REQUIRES", ()):
+            what, is_met = REQUIREMENTS[requirement]
+            if not is_met():
+                raise PlanError(
+                    f'method "{call.name}" needs {what} and there is none here',
+                    hint="Exclude it, or run the study where there is one; `kilowit plan --gpu` plans for it.",
+                )

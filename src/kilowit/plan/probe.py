@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from kilowit.cell import Cell
+from kilowit.meter.machine_lock import machine_lock
 from kilowit.plan.hardware import Hardware
 from kilowit.plan.interval import Interval
 from kilowit.plan.records import Measured, combine, scaled_run
@@ -42,8 +43,15 @@ def probe(cell: Cell, work: Workload, hardware: Hardware) -> ProbeResult:
     """Run a short version of a cell here and scale what it took; takes some seconds to minutes.
 
     Its energy is spent on planning and billed to no study.
+
+    Raises:
+        ExecutorError: a measured run holds this machine; a probe would disturb it.
     """
-    short = short_cell(cell, work)
+    with machine_lock(study=cell.study_name, store="(a probe)", mode="refuse", on_wait=lambda holder: None):
+        return _probe(short_cell(cell, work), work, hardware)
+
+
+def _probe(short: Cell, work: Workload, hardware: Hardware) -> ProbeResult:
     with tempfile.TemporaryDirectory(prefix="kilowit-probe-") as name:
         folder = Store(Path(name)).create(short.to_dict(), label=short.label, cell_key=short.key, attempt=1)
         command = [sys.executable, "-P", "-m", "kilowit", "worker", str(folder.path)]

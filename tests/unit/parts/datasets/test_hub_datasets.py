@@ -83,7 +83,8 @@ def lay_out_hub(root: Path) -> None:
 
 def ask(home: Path, endpoint: str, asked: list[tuple[str, dict[str, Any]]], **environment: str) -> list[dict[str, Any]]:
     """Load datasets in a process of its own: the hub's client reads its environment once, when imported."""
-    variables = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", **environment}
+    variables = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+    variables = {**variables, "HF_HUB_OFFLINE": "0", **environment}
     child = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(asked)], env=variables, capture_output=True, text=True, timeout=120
     )

@@ -197,7 +197,8 @@ def ask(home: Path, endpoint: str, specs: list[dict[str, Any]], **environment: s
     """Load models in a process of its own: the hub's client reads its environment once, when imported."""
     here = Path(__file__).parent
     tests = here.parents[2]
-    variables = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", **environment}
+    variables = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"}
+    variables = {**variables, "HF_HUB_OFFLINE": "0", **environment}
     variables["PYTHONPATH"] = os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", CHILD, str(here), json.dumps(specs)]
     child = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120)

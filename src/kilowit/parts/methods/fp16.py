@@ -1,0 +1,72 @@
+"""fp16: matrix products in float16 with loss scaling, weights and optimizer in float32.
+
+What it does   Runs every forward pass under autocast to float16 (5 bits of exponent, 11 of precision). In training the
+               loss is scaled up so that small gradients do not vanish; steps with an infinite gradient are skipped.
+When to use    BART on GPUs with fp16 tensor cores but no bf16: V100, T4, RTX 20.
+When not       Where bf16 runs in hardware. With T5 and PEGASUS: pretrained in bfloat16, their activations overflow.
+Trade-off      train.wall_second x0.25-0.75 | train.energy_total_joule x0.25-0.75 | train.memory_gpu_max_byte x0.5-0.95
+               | rouge2 -0.005..+0.005 (on a GPU with fp16 tensor cores)
+Options        force (false): try a family that is known to overflow; divergence is then the result
+Works with     freeze, sortish, truncate, early_stopping, adafactor.   Conflicts with  bf16.
+Source         Micikevicius et al. 2018, arXiv 1710.03740. Overflow of T5 and PEGASUS: github.com/huggingface/
+               transformers issues 4586, 9295, 12225.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import Field
+
+from kilowit import parts
+from kilowit.errors import PartError
+from kilowit.parts.method import Evidence, Expectation, TrainedRun, TrainingCallback
+from kilowit.parts.methods.bf16 import ForwardDtype
+from kilowit.settings import Block, Settings
+
+CONFLICTS_WITH: Final = ("bf16",)
+FAMILIES: Final = None
+REQUIRES: Final = ("nvidia_gpu",)
+_MIXED: Final = "arXiv 1710.03740: the same tensor-core rate as bf16; range as bf16's card"
+EXPECTS: Final = (
+    Expectation("train.wall_second", 0.25, 0.75, source=_MIXED),
+    Expectation("train.energy_total_joule", 0.25, 0.75, source=_MIXED),
+    Expectation("train.memory_gpu_max_byte", 0.5, 0.95, source="arXiv 1710.03740, section 3"),
+    Expectation("rouge2", -0.005, 0.005, kind="difference", source="arXiv 1710.03740, tables 1-5: fp32 quality"),
+)
+
+
+class Options(Block):
+    """How stubborn to be."""
+
+    force: bool = Field(False, description="try a family that is known to overflow")
+
+
+def check(options: Options, family: str | None) -> None:
+    """Refuse a family that overflows.
+
+    Raises:
+        PartError: it does, and `force` is not set.
+    """
+    if family is None or options.force:
+        return
+    if not parts.load("models", family).FAMILY.fp16_trains:
+        raise PartError(
+            f'method "fp16" makes {family} overflow: its activations exceed 65,504',
+            hint="Use bf16, or {fp16: {force: true}} to see it diverge.",
+        )
+
+
+def plan(settings: Settings, options: Options) -> Settings:
+    """Ask for float16 in every forward pass."""
+    return settings.with_precision("fp16")
+
+
+def callbacks(options: Options, facts: dict[str, Any]) -> list[TrainingCallback]:
+    """Watch which dtype a linear layer really computes."""
+    return [ForwardDtype(facts)]
+
+
+def applied(run: TrainedRun, options: Options) -> Evidence:
+    """Show the dtype that came out of a linear layer in training."""
+    return Evidence(run.facts.get("linear_dtype") == "float16", {"linear_dtype": run.facts.get("linear_dtype")})

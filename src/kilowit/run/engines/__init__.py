@@ -1,0 +1,1 @@
+"""Engines: ways to train. Each takes a `TrainJob` and returns a `TrainResult`."""

@@ -1,0 +1,77 @@
+"""What an engine is given and what it gives back. Knows neither engine nor cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from kilowit.parts.flop import forward_flop
+from kilowit.parts.method import TrainingCallback
+from kilowit.parts.model import Dimensions
+from kilowit.parts.tokenized import TrainingData
+from kilowit.settings import Settings
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """A model, its data and settings, and where to report.
+
+    `phase(name)` opens a metered phase; `note(kind, message, **facts)` writes a line to the ledger.
+    """
+
+    model: Any  # transformers.PreTrainedModel, on `device`
+    pad_token_id: int
+    dimensions: Dimensions
+    data: TrainingData
+    settings: Settings
+    seed: int
+    device: torch.device
+    callbacks: list[TrainingCallback]
+    phase: Callable[[str], AbstractContextManager[Any]]
+    note: Callable[..., None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training left besides the weights."""
+
+    optimizer: Any  # torch.optim.Optimizer
+    counts: TrainCounts
+
+
+@dataclass
+class TrainCounts:
+    """What training went through, added up step by step from the order of the examples."""
+
+    dimensions: Dimensions
+    source_lengths: list[int]
+    target_lengths: list[int]
+    batch_size: int
+    num_steps: int = 0
+    num_examples: int = 0
+    num_source_tokens: int = 0
+    num_target_tokens: int = 0
+    num_padded_tokens: int = 0  # positions computed, sources and targets, real and padding
+    forward_flop: float = 0.0  # of the real tokens, by formula
+    first_order: list[int] = field(default_factory=list)  # indices taken in the first epoch
+
+    def add_step(self, indices: list[int], *, is_first_epoch: bool) -> None:
+        """Add one optimizer step over `indices`, all accumulated batches together."""
+        self.num_steps += 1
+        self.num_examples += len(indices)
+        for start in range(0, len(indices), self.batch_size):
+            batch = indices[start : start + self.batch_size]
+            sources, targets = [self.source_lengths[i] for i in batch], [self.target_lengths[i] for i in batch]
+            self.num_source_tokens += sum(sources)
+            self.num_target_tokens += sum(targets)
+            self.num_padded_tokens += len(batch) * (max(sources) + max(targets))
+            self.forward_flop += sum(map(self._forward_flop, sources, targets))
+        if is_first_epoch:
+            self.first_order += indices
+
+    def _forward_flop(self, num_source_tokens: int, num_target_tokens: int) -> float:
+        return forward_flop(self.dimensions, num_source_tokens, num_target_tokens)

@@ -1,0 +1,80 @@
+"""Write summaries with an encoder-decoder: beam search over batches of similar length."""
+
+from __future__ import annotations
+
+import copy
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from kilowit.parts.flop import generate_flop
+from kilowit.parts.model import Dimensions
+from kilowit.run.batches import source_batch
+from kilowit.run.summaries import Generated, OnBatch
+from kilowit.settings import Precision, PredictSettings
+
+
+def generation_config(model: Any, settings: PredictSettings) -> Any:
+    """Return the family's generation settings with those of the study in their place.
+
+    Where the study wants summaries shorter than the family's minimum, the minimum gives way.
+    """
+    config = copy.deepcopy(model.generation_config)
+    config.update(**settings.model_dump(exclude={"batch_size"}, exclude_none=True))
+    if settings.min_new_tokens is None and config.min_new_tokens is not None:
+        config.min_new_tokens = min(config.min_new_tokens, config.max_new_tokens)
+    return config
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which forward passes compute in `precision`."""
+    if precision == "fp32":
+        return nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    context: AbstractContextManager[Any] = torch.autocast(device.type, dtype=dtype)
+    return context
+
+
+def generate_summaries(
+    model: Any,
+    tokenizer: Any,
+    sources: Sequence[array[int]],
+    *,
+    config: Any,
+    batch_size: int,
+    precision: Precision,
+    dimensions: Dimensions,
+    synchronize: Callable[[], None],
+    on_batch: OnBatch,
+) -> Generated:
+    """Summarize tokenized sources, longest first: what does not fit fails at once.
+
+    Args:
+        model: an encoder-decoder on its device; left in evaluation mode.
+        config: `transformers.GenerationConfig`.
+        synchronize: waits for the device, so that a batch's wall time is its own.
+    """
+    model.eval()
+    num_documents = len(sources)
+    texts, num_tokens, latencies = [""] * num_documents, [0] * num_documents, [0.0] * num_documents
+    order = sorted(range(num_documents), key=lambda i: -len(sources[i]))
+    for start in range(0, num_documents, batch_size):
+        indices = order[start : start + batch_size]
+        began = time.perf_counter()
+        inputs = source_batch([sources[i] for i in indices], tokenizer.pad_token_id)
+        with torch.no_grad(), autocast(precision, model.device):
+            ids_BT = model.generate(**{k: v.to(model.device) for k, v in inputs.items()}, generation_config=config)
+        synchronize()
+        latency_second = time.perf_counter() - began
+        new_ids_BT = ids_BT[:, 1:].cpu()  # the decoder's start token is given, not written
+        counts_B = (new_ids_BT != tokenizer.pad_token_id).sum(dim=1).tolist()
+        decoded = tokenizer.batch_decode(new_ids_BT, skip_special_tokens=True)
+        for index, text, count in zip(indices, decoded, counts_B, strict=True):
+            texts[index], num_tokens[index], latencies[index] = text.strip(), count, latency_second
+        on_batch(start + len(indices))
+    flop = sum(generate_flop(dimensions, len(s), n, config.num_beams) for s, n in zip(sources, num_tokens, strict=True))
+    return Generated(texts, num_tokens, latencies, flop)

@@ -1,0 +1,372 @@
+"""The phases of a cell, one function each, in the order of its life. `worker` calls them from top to bottom."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from kilowit import parts
+from kilowit.cell import Cell, model_name
+from kilowit.errors import CellFailure
+from kilowit.meter import Meter
+from kilowit.parts.dataset import Corpus
+from kilowit.parts.dataset_card import dataset_facts
+from kilowit.parts.flop import flop_per_token
+from kilowit.parts.method import TrainedRun, plan_settings
+from kilowit.parts.model import LoadedModel
+from kilowit.parts.tokenized import TokenizedSplit, TrainingData
+from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
+from kilowit.run.predictions import add_scores, write_predictions
+from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
+from kilowit.settings import Settings
+from kilowit.store import RunFolder
+
+if TYPE_CHECKING:
+    from kilowit.run.engines.job import TrainJob, TrainResult
+
+PROGRESS_SECOND: Final = 0.5
+
+
+@dataclass
+class CellRun:
+    """One cell on its way, and what its phases have left so far: all of it goes into the record."""
+
+    folder: RunFolder
+    cell: Cell
+    meter: Meter
+    settings: Settings
+    failed_phase: str | None = None
+    model: ModelFacts | None = None
+    dataset: DatasetFacts | None = None
+    methods: list[MethodEvidence] = field(default_factory=list)
+    scores: list[Score] = field(default_factory=list)
+    notebooks: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods, by name
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Any]:
+        """Meter a phase; remember the innermost one that an exception ended."""
+        try:
+            with self.meter.phase(name) as phase:
+                yield phase
+        except BaseException:
+            self.failed_phase = self.failed_phase or name
+            raise
+
+    def progress(self, phase: str, num_steps: int) -> Callable[[int], None]:
+        """Return a function to be told how many of `num_steps` are done; it writes to the ledger twice a second."""
+        reported_at = 0.0
+
+        def report(step: int) -> None:
+            nonlocal reported_at
+            if step < num_steps and time.monotonic() - reported_at < PROGRESS_SECOND:
+                return
+            reported_at = time.monotonic()
+            self.meter.note("progress", f"{step} of {num_steps}", phase=phase, step=step, num_steps=num_steps)
+
+        return report
+
+    def call_methods(self, function: str, value: Any) -> Any:
+        """Hand a value through this function of each method that has it, in the order of the recipe."""
+        for call in self.cell.methods:
+            if hasattr(call.module, function):
+                value = getattr(call.module, function)(value, call.parsed_options, self.notebook(call.name))
+        return value
+
+    def notebook(self, method: str) -> dict[str, Any]:
+        """The facts that a method noted."""
+        return self.notebooks.setdefault(method, {})
+
+
+def synchronize() -> None:
+    """Wait for the device, if torch has been loaded and has one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def idle(run: CellRun) -> None:
+    """Do nothing for a while: the power that the machine takes anyway."""
+    if run.settings.measure.idle_second > 0:
+        with run.phase("idle"):
+            time.sleep(run.settings.measure.idle_second)
+
+
+def download(run: CellRun) -> None:
+    """Fetch what the study names on the hub; no phase without it."""
+    module = parts.load("datasets", run.cell.dataset["name"])
+    fetches_dataset, fetches_model = hasattr(module, "fetch"), "hub" in run.cell.model
+    if not (fetches_dataset or fetches_model):
+        return
+    with run.phase("download"):
+        if fetches_dataset:
+            module.fetch(_dataset_options(run.cell))
+        if fetches_model:
+            from kilowit.parts.pretrained import fetch
+
+            fetch(run.cell.model)
+
+
+def read_corpus(run: CellRun) -> Corpus:
+    """Load and slice the dataset."""
+    with run.phase("prepare"):
+        corpus: Corpus = parts.load("datasets", run.cell.dataset["name"]).load(_dataset_options(run.cell))
+        for text in corpus.notes:
+            run.meter.note("dataset", text)
+        return corpus
+
+
+def _dataset_options(cell: Cell) -> Any:
+    module = parts.load("datasets", cell.dataset["name"])
+    return module.Options.model_validate({key: value for key, value in cell.dataset.items() if key != "name"})
+
+
+def load(run: CellRun, corpus: Corpus) -> LoadedModel:
+    """Put the model in memory, and let the methods change the settings now that its family is known."""
+    with run.phase("load"):
+        from kilowit.parts.pretrained import load_model
+
+        family = _family_name(run)
+        run.settings = plan_settings(run.cell.settings, run.cell.methods, family)
+        train = run.settings.train
+        return load_model(
+            run.cell.model,
+            corpus=corpus,
+            seed=run.cell.seed,
+            max_source_tokens=train.max_source_tokens,
+            max_target_tokens=train.max_target_tokens,
+        )
+
+
+def _family_name(run: CellRun) -> str | None:
+    from kilowit.parts.catalogue import resolve_dimensions
+
+    size = resolve_dimensions(run.cell.model)
+    return None if size is None else size.family.name
+
+
+def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[TrainingData, TokenizedSplit]:
+    """Tokenize the splits; return what is trained on, as the methods left it, and the test split."""
+    with run.phase("prepare") as phase:
+        from kilowit.run.batches import tokenize_split
+
+        lengths = run.settings.train.model_dump(include={"max_source_tokens", "max_target_tokens"})
+        train, validation, test = (
+            tokenize_split(split, loaded.tokenizer, prefix=loaded.family.prefix, **lengths)
+            for split in (corpus.train, corpus.validation, corpus.test)
+        )
+        phase.count(num_examples=len(train) + len(validation) + len(test))
+        run.dataset = dataset_facts(corpus, loaded.tokenizer, loaded.family.prefix, **lengths)
+        data: TrainingData = run.call_methods("on_data", TrainingData(train, validation))
+        return data, test
+
+
+def adapt(run: CellRun, loaded: LoadedModel) -> None:
+    """Let the methods change the model, and put it on its device."""
+    with run.phase("load"):
+        import torch
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        loaded.model = run.call_methods("on_model", loaded.model).to(device)
+        run.model = model_facts(loaded, run.settings)
+
+
+def model_facts(loaded: LoadedModel, settings: Settings) -> ModelFacts:
+    """Return the model's card; parameters that are tied count once."""
+    parameters = list(loaded.model.parameters())
+    each = flop_per_token(_dimensions(loaded))
+    return ModelFacts(
+        name=loaded.name,
+        family=loaded.family.name,
+        source=loaded.source,
+        num_parameters=sum(p.numel() for p in parameters),
+        num_trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        model_disk_byte=sum(p.nbytes for p in parameters),  # what safetensors stores, less a header of some kB
+        dtype=f"{str(parameters[0].dtype).removeprefix('torch.')}, computed in {settings.precision}",
+        vocabulary_size=loaded.model.config.vocab_size,
+        flop_per_input_token=each.source,
+        flop_per_output_token=each.target,
+    )
+
+
+def _dimensions(loaded: LoadedModel) -> Any:
+    return loaded.family.dimensions(loaded.model.config.to_dict())
+
+
+def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
+    """Warm up, train and validate; then ask each method what it can show for itself.
+
+    Raises:
+        CellFailure: divergence, or a method that was not applied.
+    """
+    with run.phase("warmup"):  # the import takes seconds
+        from kilowit.run.engines.trainer import train
+
+        job = _train_job(run, loaded, data)
+    result = train(job)
+    _note_memory(run, job)
+    _gather_evidence(run, loaded, data, result)
+    del result
+    if (
+        job.device.type == "cuda"
+    ):  # trainer and callbacks hold each other, and the optimizer's memory is not prediction's
+        gc.collect()
+    loaded.model = run.call_methods("on_trained", loaded.model)
+    if missing := [evidence for evidence in run.methods if not evidence.applied]:
+        run.failed_phase = "train"
+        raise CellFailure(
+            "method_not_applied",
+            f'method "{missing[0].method}" took no effect: {json.dumps(missing[0].evidence, default=str)}',
+            hint="Its saving would be flattery. Leave it out, or change its options or the data.",
+        )
+
+
+def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, result: TrainResult) -> None:
+    counts = result.counts
+    for call in run.cell.methods:
+        trained = TrainedRun(
+            model=loaded.model,
+            optimizer=result.optimizer,
+            settings=run.settings,
+            seed=run.cell.seed,
+            data=data,
+            num_steps=counts.num_steps,
+            first_order=tuple(counts.first_order),
+            num_padding_tokens=counts.num_padded_tokens - counts.num_source_tokens - counts.num_target_tokens,
+            num_real_tokens=counts.num_source_tokens + counts.num_target_tokens,
+            facts=run.notebook(call.name),
+        )
+        evidence = call.module.applied(trained, call.parsed_options)
+        run.methods.append(
+            MethodEvidence(
+                method=call.name, options=dict(call.options), applied=evidence.applied, evidence=evidence.numbers
+            )
+        )
+        run.meter.note("evidence", f"{call.name} was {'' if evidence.applied else 'not '}applied", **evidence.numbers)
+
+
+def _train_job(run: CellRun, loaded: LoadedModel, data: TrainingData) -> TrainJob:
+    from kilowit.run.engines.job import TrainJob
+
+    callbacks = [
+        callback
+        for call in run.cell.methods
+        if hasattr(call.module, "callbacks")
+        for callback in call.module.callbacks(call.parsed_options, run.notebook(call.name))
+    ]
+    return TrainJob(
+        model=loaded.model,
+        pad_token_id=loaded.tokenizer.pad_token_id,
+        dimensions=_dimensions(loaded),
+        data=data,
+        settings=run.settings,
+        seed=run.cell.seed,
+        device=loaded.model.device,
+        callbacks=callbacks,
+        phase=run.phase,
+        note=run.meter.note,
+    )
+
+
+def _note_memory(run: CellRun, job: TrainJob) -> None:
+    """Note what torch's allocator says beside what the driver does."""
+    import torch
+
+    if job.device.type == "cuda":
+        run.meter.note(
+            "memory",
+            "peak of torch's CUDA allocator since the start",
+            allocated_byte=torch.cuda.max_memory_allocated(),
+            reserved_byte=torch.cuda.max_memory_reserved(),
+        )
+
+
+def save(run: CellRun, loaded: LoadedModel) -> None:
+    """Leave the model in the run folder, if the study asks for it."""
+    if not run.settings.measure.keep_model:
+        return
+    with run.phase("save") as phase:
+        loaded.model.save_pretrained(run.folder.model_path)
+        loaded.tokenizer.save_pretrained(run.folder.model_path)
+        phase.set(disk_kept_byte=folder_byte(run.folder.model_path))
+    assert run.model is not None
+    weights = sum(path.stat().st_size for path in run.folder.model_path.glob("*.safetensors"))
+    run.model = ModelFacts(**{**vars(run.model), "model_disk_byte": weights})
+
+
+def folder_byte(path: Path) -> int:
+    """Return the sum of the sizes of all files below a folder."""
+    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+
+
+def predict(run: CellRun, corpus: Corpus, loaded: LoadedModel, test: TokenizedSplit) -> list[str]:
+    """Summarize the test split with beam search and leave the summaries in predictions.jsonl."""
+    from kilowit.run.generate import generate_summaries, generation_config
+
+    config = generation_config(loaded.model, run.settings.predict)
+    batch_size = run.settings.predict.batch_size or 2 * run.settings.train.batch_size
+    run.meter.note("generation", "settings in force", batch_size=batch_size, **config.to_diff_dict())
+    with run.phase("predict") as phase:
+        generated = generate_summaries(
+            loaded.model,
+            loaded.tokenizer,
+            test.source_tokens,
+            config=config,
+            batch_size=batch_size,
+            precision=run.settings.precision,
+            dimensions=_dimensions(loaded),
+            synchronize=synchronize,
+            on_batch=run.progress("predict", len(test)),
+        )
+        phase.count(num_input_tokens=sum(test.source_lengths), flop_total=generated.flop_total)
+        phase.set(flop_source="formula")
+        _leave_predictions(run, phase, corpus, generated)
+    return generated.texts
+
+
+def predict_by_baseline(run: CellRun, corpus: Corpus) -> list[str]:
+    """Summarize the test split with a training-free summarizer; leave the summaries in predictions.jsonl."""
+    name = run.cell.model["baseline"]
+    module = parts.load("models", name)
+    with run.phase("load"):
+        options = module.Options.model_validate(run.cell.model.get("options", {}))
+        summarizer = module.summarizer(options, corpus.name)
+        run.model = ModelFacts(name=model_name(run.cell.model), family=name, source="baseline")
+        run.dataset = dataset_facts(corpus)
+    with run.phase("predict") as phase:
+        generated = summarize_each(summarizer, corpus.test.documents, run.progress("predict", len(corpus.test)))
+        _leave_predictions(run, phase, corpus, generated)
+    return generated.texts
+
+
+def _leave_predictions(run: CellRun, phase: Any, corpus: Corpus, generated: Generated) -> None:
+    num_tokens = generated.num_output_tokens
+    if num_tokens is not None:
+        phase.count(num_output_tokens=sum(num_tokens))
+    phase.count(num_examples=len(generated.texts))
+    rows: list[dict[str, Any]] = [
+        {"id": row_id, "prediction": text, "num_output_tokens": num_tokens[i] if num_tokens else None, "scores": {}}
+        for i, (row_id, text) in enumerate(zip(corpus.test.ids, generated.texts, strict=True))
+    ]
+    write_predictions(run.folder.predictions_path, rows)
+    phase.set(**latency_percentiles(generated.latency_second))
+    phase.set(disk_kept_byte=run.folder.predictions_path.stat().st_size)
+
+
+def score(run: CellRun, corpus: Corpus, predictions: Sequence[str]) -> None:
+    """Score the summaries with every metric of the study, and put the values beside each summary."""
+    with run.phase("score") as phase:
+        per_example: dict[str, list[float]] = {}
+        for name in run.cell.metrics:
+            module = parts.load("metrics", name)
+            sources = {"sources": corpus.test.documents} if getattr(module, "NEEDS_SOURCE", False) else {}
+            result = module.score(predictions, corpus.test.summaries, **sources)
+            run.scores += result.scores
+            per_example |= result.per_example
+        phase.count(num_examples=add_scores(run.folder.predictions_path, per_example))

@@ -1,0 +1,227 @@
+"""What each method claims, checked on its own; the registry is run through the real worker in tests/e2e."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kilowit import parts
+from kilowit.errors import PartError, PlanError
+from kilowit.parts.method import Expectation, MethodCall, has_nvidia_gpu, plan_settings, require_machine
+from kilowit.parts.methods import adafactor, early_stopping, freeze, sortish, truncate
+from kilowit.parts.tokenized import TrainingData, num_padded_tokens, random_order
+from kilowit.run.engines.trainer import train
+from kilowit.settings import Settings
+from tiny_training import random_split, tiny_model, train_job
+
+METHODS = parts.names("methods")
+CARD = ("What it does", "When to use", "When not", "Trade-off", "Options", "Works with", "Source")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_card_has_every_heading_and_names_its_method_first(name: str) -> None:
+    card = parts.card("methods", name)
+    assert card.startswith(f"{name}: ")
+    assert [heading for heading in CARD if not re.search(rf"^{heading}  ", card, re.MULTILINE)] == []
+    assert "Conflicts with" in card
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_card_names_every_option_and_every_expected_figure_with_its_range(name: str) -> None:
+    module, card = parts.load("methods", name), parts.card("methods", name)
+    for option in getattr(getattr(module, "Options", None), "model_fields", {}):
+        assert option in card
+    for expected in module.EXPECTS:
+        assert isinstance(expected, Expectation)
+        assert expected.low <= expected.high
+        assert expected.source
+        assert expected.figure in card
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_conflicts_are_mutual(name: str) -> None:
+    for other in parts.load("methods", name).CONFLICTS_WITH:
+        assert name in parts.load("methods", other).CONFLICTS_WITH
+
+
+def test_methods_in_conflict_are_refused_by_name() -> None:
+    with pytest.raises(PartError, match='"bf16" conflicts with "fp16"'):
+        plan_settings(Settings(), (MethodCall("bf16"), MethodCall("fp16")), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("bf16", {"speed": 2}, "speed"),
+        ("freeze", {}, "modules"),
+        ("freeze", {"modules": []}, "modules"),
+        ("sortish", {"pool_batches": 0}, "pool_batches"),
+        ("truncate", {}, "max_source_tokens"),
+        ("truncate", {"max_source_tokens": 512}, "not below"),
+        ("early_stopping", {}, "num_validations"),
+        ("early_stopping", {"patience": 0}, "patience"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PartError, match=message) as raised:
+        plan_settings(Settings(), (MethodCall(name, options),), "bart")
+    assert raised.value.hint
+
+
+@pytest.mark.skipif(has_nvidia_gpu(), reason="this machine has the GPU that fp16 asks for")
+def test_fp16_is_checked_anywhere_but_refused_where_it_would_run_without_a_gpu() -> None:
+    assert plan_settings(Settings(), (MethodCall("fp16"),), "bart").precision == "fp16"
+    with pytest.raises(PlanError, match="NVIDIA"):
+        require_machine((MethodCall("bf16"), MethodCall("fp16")))
+    require_machine((MethodCall("bf16"),))
+
+
+def test_fp16_is_refused_for_families_that_overflow_unless_forced() -> None:
+    for family in ("t5", "pegasus"):
+        with pytest.raises(PartError, match="overflow"):
+            plan_settings(Settings(), (MethodCall("fp16"),), family)
+    forced = MethodCall("fp16", {"force": True})
+    assert plan_settings(Settings(), (forced,), "t5").precision == "fp16"
+    assert plan_settings(Settings(), (MethodCall("fp16"),), "bart").precision == "fp16"
+
+
+def test_plans_change_only_what_they_say() -> None:
+    base = Settings()
+    assert plan_settings(base, (MethodCall("bf16"),), "bart") == base.with_precision("bf16")
+    assert plan_settings(base, (MethodCall("adafactor"),), "bart") == base.with_train(optimizer="adafactor")
+    cut = MethodCall("truncate", {"max_source_tokens": 64})
+    assert plan_settings(base, (cut,), "bart") == base.with_train(max_source_tokens=64)
+
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 500), st.integers(1, 60)), min_size=1, max_size=200)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(1, 9), st.integers(1, 5), st.text(max_size=5))
+def test_sortish_takes_every_example_once_and_the_longest_source_first(
+    lengths: list[tuple[int, int]], batch_size: int, pool_batches: int, seed: str
+) -> None:
+    sources, targets = zip(*lengths, strict=True)
+    order = sortish.sortish_order(sources, targets, batch_size, seed, pool_batches)
+    assert Counter(order) == Counter(range(len(lengths)))
+    assert order == sortish.sortish_order(sources, targets, batch_size, seed, pool_batches)
+    full = [order[i : i + batch_size] for i in range(0, len(order) - batch_size + 1, batch_size)]
+    holds_longest = [max(sources[i] for i in batch) == max(sources) for batch in full]
+    if any(holds_longest):
+        assert holds_longest[0]
+
+
+def test_sortish_pads_less_than_half_of_what_random_order_pads() -> None:
+    generator = __import__("random").Random(0)
+    sources = [max(8, int(generator.lognormvariate(4.8, 0.6))) for _ in range(2000)]
+    targets = [max(3, int(generator.lognormvariate(3.2, 0.5))) for _ in range(2000)]
+    ours = sortish.sortish_order(sources, targets, 16, "0")
+    shuffled = random_order(sources, targets, 16, "0")
+    assert num_padded_tokens(sources, ours, 16) < 1.12 * sum(sources)
+    random_padding = num_padded_tokens(sources, shuffled, 16) - sum(sources)
+    assert num_padded_tokens(sources, ours, 16) - sum(sources) < 0.25 * random_padding
+    assert sortish.padding_fraction(sources, targets, ours, 16) < 0.5 * sortish.padding_fraction(
+        sources, targets, shuffled, 16
+    )
+
+
+def test_sortish_differs_from_epoch_to_epoch() -> None:
+    data = sortish.on_data(TrainingData(random_split(64), random_split(4)), sortish.Options(pool_batches=4), {})
+    assert data.epoch_order(4, 0, 0) != data.epoch_order(4, 0, 1)
+
+
+@pytest.mark.parametrize("family", ["bart", "t5", "pegasus"])
+def test_freeze_of_embeddings_and_encoder_leaves_the_decoder_to_train(family: str) -> None:
+    model = tiny_model(family)
+    frozen = freeze.freeze_parameters(model, ["embeddings", "encoder"])
+    assert not model.get_input_embeddings().weight.requires_grad
+    assert all(not p.requires_grad for p in model.get_encoder().parameters())
+    trainable = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trainable
+    assert all("decoder" in name for name in trainable)
+    assert set(frozen).isdisjoint(trainable)
+
+
+def test_freeze_of_the_encoder_alone_leaves_the_shared_embeddings_trainable() -> None:
+    model = tiny_model("bart")
+    freeze.freeze_parameters(model, ["encoder"])
+    assert model.get_input_embeddings().weight.requires_grad
+
+
+def test_freeze_takes_patterns_and_refuses_what_matches_nothing_or_everything() -> None:
+    model = tiny_model("bart")
+    assert all("layers.0" in name for name in freeze.freeze_parameters(model, ["model.decoder.layers.0.*"]))
+    with pytest.raises(PartError, match='matches "enkoder"'):
+        freeze.freeze_parameters(model, ["enkoder"])
+    with pytest.raises(PartError, match="nothing to train"):
+        freeze.freeze_parameters(tiny_model("bart"), ["*"])
+
+
+def test_frozen_weights_do_not_move_and_the_others_do() -> None:
+    model = tiny_model("bart")
+    names = freeze.freeze_parameters(model, ["embeddings", "encoder"])
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    train(train_job(model=model, num_steps=2))
+    moved = {name for name, value in model.named_parameters() if not torch.equal(before[name], value)}
+    assert moved
+    assert moved.isdisjoint(names)
+
+
+def test_checksum_sees_one_changed_bit() -> None:
+    model = tiny_model("bart")
+    name, parameter = next(iter(model.named_parameters()))
+    before = freeze.checksum(model, [name])
+    with torch.no_grad():
+        parameter[0, 0] = torch.nextafter(parameter[0, 0], torch.tensor(torch.inf))
+    assert freeze.checksum(model, [name]) != before
+
+
+@given(st.lists(st.integers(3, 99), max_size=30), st.integers(1, 40), st.integers(0, 1))
+def test_cut_tokens_keeps_the_closing_token_and_never_exceeds_the_maximum(
+    words: list[int], maximum: int, num_closing: int
+) -> None:
+    tokens = [*words, *[2] * num_closing]
+    cut = list(truncate.cut_tokens(tokens, maximum, num_closing))
+    assert len(cut) == min(len(tokens), maximum)
+    assert cut[len(cut) - num_closing :] == tokens[len(tokens) - num_closing :]
+    assert cut[: len(cut) - num_closing] == words[: len(cut) - num_closing]
+
+
+def test_early_stopping_ends_after_patience_flat_validations_and_restores_the_best_weights() -> None:
+    facts: dict[str, Any] = {}
+    watch = early_stopping.StopWhenFlat(patience=2, threshold=0.1, restore_best=True, facts=facts)
+    model = torch.nn.Linear(1, 1)
+    verdicts = []
+    for step, loss in enumerate([3.0, 2.0, 1.95, 2.5]):
+        torch.nn.init.constant_(model.weight, float(step))
+        verdicts.append(watch.on_validation(model, step, loss))
+    assert verdicts == [False, False, False, True]  # 1.95 is no gain of more than 0.1
+    watch.on_train_end(model)
+    assert model.weight.item() == 1.0
+    assert facts == {
+        "num_validations": 4, "best_loss": 2.0, "best_step": 1, "stopped_early": True, "restored_best": True,
+    }  # fmt: skip
+
+
+def test_early_stopping_without_restoring_keeps_the_last_weights() -> None:
+    watch = early_stopping.StopWhenFlat(patience=1, threshold=0.0, restore_best=False, facts={})
+    model = torch.nn.Linear(1, 1)
+    assert [watch.on_validation(model, i, loss) for i, loss in enumerate([1.0, 2.0])] == [False, True]
+    torch.nn.init.constant_(model.weight, 7.0)
+    watch.on_train_end(model)
+    assert model.weight.item() == 7.0
+
+
+def test_adafactor_keeps_less_state_than_adamw() -> None:
+    def state(name: str) -> int:
+        return adafactor.state_byte(train(train_job(num_steps=1, optimizer=name)).optimizer)
+
+    num_parameters = sum(p.numel() for p in tiny_model("bart").parameters())
+    assert state("adamw") >= 8 * num_parameters
+    assert state("adafactor") < 0.5 * state("adamw")

@@ -158,6 +158,7 @@ def content_hash(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    path.stat()  # rglob finds nothing, and says nothing, in a folder that is not there
     digest = hashlib.sha256()
     for item in sorted(path.rglob("*")):
         name = item.relative_to(path)

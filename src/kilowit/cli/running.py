@@ -1,0 +1,154 @@
+"""What `run`, `demo`, `report` and `compare` do with a store, and what is shown of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from kilowit.cell import Cell
+from kilowit.console import say, show, show_json, show_table
+from kilowit.errors import StoreError, StudyError, near_name_hint
+from kilowit.plan import Estimate, plan_study
+from kilowit.record import Record
+from kilowit.report import ReportFiles, write_report
+from kilowit.report import compare as compare_sides
+from kilowit.run.budget import Forecast
+from kilowit.run.coordinator import RunOptions, run_study
+from kilowit.run.progress import make_progress
+from kilowit.settings import FactorSettings
+from kilowit.store import Store
+from kilowit.study import Study
+
+NO_FACTORS = FactorSettings()  # price every record where its own study says
+
+
+def run(path: Path, folder: Path, overrides: Sequence[str], *, retry_failed: bool, with_report: bool) -> int:
+    """Run what is not done of a study, report on it, and return the exit code.
+
+    Raises:
+        KilowitError: the study is wrong, or the store or the machine cannot be used.
+    """
+    study, store = Study.load(path, overrides), Store(folder)
+    for note in study.notes:
+        say(f"note: {note}")
+    outcome = run_study(
+        study,
+        store,
+        progress=make_progress(),
+        options=RunOptions(retry_failed=retry_failed),
+        forecast=_forecast(study, store),
+    )
+    if with_report and outcome.num_finished + outcome.num_skipped:
+        report(folder, None, study_name=study.name, factors=NO_FACTORS, as_json=False)
+    return outcome.exit_code
+
+
+def _forecast(study: Study, store: Store) -> Forecast | None:
+    """What the plan says of each cell; planned once, when the coordinator first asks. None without a budget."""
+    if not study.budget.model_dump(exclude_none=True):
+        return None
+
+    @cache
+    def estimates() -> Mapping[str, Estimate]:
+        return {cell.cell_key: cell.estimate for cell in plan_study(study, store, check_budget=False).cells}
+
+    def of(cell: Cell) -> Estimate | None:
+        return estimates().get(cell.key)
+
+    return of
+
+
+def report(
+    folder: Path, out: Path | None, *, study_name: str | None, factors: FactorSettings, as_json: bool
+) -> ReportFiles:
+    """Write the report of a store and show its answer and where it is.
+
+    Raises:
+        StoreError: the store has no runs, or the folder cannot be written.
+        StudyError: no run of a study of that name.
+        PartError: the region or machine is unknown.
+    """
+    store = Store(folder)
+    records = _records_of(store, study_name)
+    predictions = {run.run_id: run.predictions_path for run in store.folders() if run.predictions_path.is_file()}
+    files = write_report(
+        records,
+        out or folder / "report",
+        region=factors.region,
+        machine=factors.machine,
+        pue=factors.pue,
+        predictions=predictions,
+    )
+    _show_report(files, as_json=as_json)
+    return files
+
+
+def _records_of(store: Store, study_name: str | None) -> list[Record]:
+    records = store.records()
+    for problem in store.problems:
+        say(f"skipped: {problem}")
+    if not records:
+        raise StoreError(
+            "no finished or failed run here", place=str(store.path), hint="Run a study, or name its --store."
+        )
+    names = {record.study_name for record in records}
+    if study_name is not None and study_name not in names:
+        raise StudyError(
+            f'no run of a study "{study_name}"', place=str(store.path), hint=near_name_hint(study_name, names)
+        )
+    return [record for record in records if study_name in (None, record.study_name)]
+
+
+def _show_report(files: ReportFiles, *, as_json: bool) -> None:
+    if as_json:
+        show_json({"html": files.html, "markdown": files.markdown, "csv": files.csv, "answer": files.answer.sentences})
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        from kilowit.report.console import answer_panel
+
+        Console().print(answer_panel(files.answer, files.html))
+    else:
+        for sentence in files.answer.sentences:
+            show(sentence)
+        show(str(files.html))
+
+
+def compare(a: str, b: str, folder: Path, fail_if: Sequence[str], *, as_json: bool) -> int:
+    """Compare two sides, show it, and return 1 if a condition holds, else 0.
+
+    Raises:
+        StudyError: a side without runs, nothing in common, or a condition that cannot be judged.
+        StoreError: a store cannot be read.
+    """
+    result = compare_sides(a, b, records=Store(folder).records(), fail_if=fail_if)
+    if as_json:
+        show_json(result.to_dict())
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        from kilowit.report.console import comparison_tables
+
+        Console().print(comparison_tables(result))
+    else:
+        columns = ("figure", "a", "b", "effect", "kind", "ci95_low", "ci95_high", "num_pairs", "verdict")
+        rows = [
+            (
+                row.figure,
+                row.a,
+                row.b,
+                row.effect.value,
+                "difference" if row.is_difference else "ratio",
+                row.effect.low,
+                row.effect.high,
+                row.num_pairs,
+                row.verdict,
+            )
+            for row in result.rows
+        ]
+        show_table(columns, rows)
+    for violation in result.violations:
+        say(f"violated: {violation.condition.text}  (A {violation.a:.6g}, B {violation.b:.6g})")
+    return result.exit_code

@@ -6,7 +6,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 # One thread a test process: two of them run side by side.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test check unit docs clean
+SHARED ?= ../shared
+
+.PHONY: demo test check unit gpu-study gpu-data docs clean
 
 demo: $(VENV)/.train  ## run studies/quickstart.yaml on real text on this machine's CPU
 	$(BIN)/kilowit run studies/quickstart.yaml --store runs/quickstart
@@ -20,6 +22,15 @@ check: $(VENV)/.test  ## lint, format and types
 
 unit: $(VENV)/.test  ## unit, property, golden, fault and e2e tests
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+gpu-study: $(VENV)/.train gpu-data  ## run studies/bart-large-samsum.yaml: one GPU of 80 GB
+	$(BIN)/kilowit run studies/bart-large-samsum.yaml --store runs/bart-large-samsum
+
+gpu-data:  ## copy the corpus and the tokenizer that the GPU study reads from $(SHARED)
+	@test -d $(SHARED)/data || { echo "no folder $(SHARED)/data: set SHARED=..., or see docs/how-to/gpu-study.md"; exit 1; }
+	mkdir -p studies/data/tokenizers
+	cp -r $(SHARED)/data/corpora/samsum studies/data/
+	cp -r $(SHARED)/data/tokenizers/bart studies/data/tokenizers/
 
 docs: $(VENV)/.test  ## write docs/reference and docs/methods anew from the code
 	$(BIN)/python tools/build_docs.py

@@ -45,7 +45,7 @@ $(VENV)/.train: $(VENV)/.made pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train pyproject.toml constraints.txt
-	$(PIP) --editable '.[train,test]'
+	$(PIP) --editable '.[train,metrics,test]'
 	@touch $@
 
 clean:  ## remove the environment and all caches, never a run

@@ -16,7 +16,7 @@ from kilowit.meter import survey
 from kilowit.meter.machine_lock import lock_path, machine_lock
 
 State = Literal["ok", "limited", "missing"]
-TRAINING_STACK: Final = ("torch", "transformers", "accelerate", "datasets", "rouge-score", "sentencepiece")
+TRAINING_STACK: Final = ("torch", "transformers", "accelerate", "datasets", "sentencepiece")
 LITTLE_DISK_BYTE: Final = 5 * 2**30  # a bart-large checkpoint with its optimizer takes as much
 LITTLE_MEMORY_BYTE: Final = 4 * 2**30  # torch, transformers and a tiny model take about half of it
 

@@ -18,6 +18,8 @@ from kilowit.errors import PartError, near_name_hint
 
 KINDS: Final = ("models", "datasets", "methods", "metrics", "sensors")
 
+EXTRAS: Final = {"metrics": "metrics"}  # which extra brings what a kind's parts need; the others: train
+
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
@@ -43,7 +45,7 @@ def load(kind: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise PartError(
             f'{kind.removesuffix("s")} "{name}" needs the package {error.name}',
-            hint="Install the training stack: pip install 'kilowit[train]'.",
+            hint=f"Install it: pip install 'kilowit[{EXTRAS.get(kind, 'train')}]'.",
         ) from error
 
 

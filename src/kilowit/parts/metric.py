@@ -1,6 +1,7 @@
 """What a metric is: a file ``parts/metrics/<name>.py`` with ``score`` and ``signature``.
 
 ``score(predictions, references) -> MetricResult``; ``signature() -> str`` is computed from the metric's settings.
+A metric with ``NEEDS_SOURCE = True`` is given ``sources=``, the whole documents, too.
 """
 
 from __future__ import annotations

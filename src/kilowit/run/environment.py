@@ -16,7 +16,7 @@ import pynvml
 from kilowit.meter import survey
 
 PACKAGES: Final = (
-    "kilowit", "torch", "transformers", "accelerate", "datasets", "tokenizers", "sentencepiece", "rouge-score", "numpy",
+    "kilowit", "torch", "transformers", "accelerate", "datasets", "tokenizers", "sentencepiece", "numpy",
     "pyarrow", "nvidia-ml-py", "psutil", "pydantic",
 )  # fmt: skip
 VARIABLES: Final = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from meter_bench import bench
 
 replay, traces = bench("meter_replay"), bench("meter_traces")

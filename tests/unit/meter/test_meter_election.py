@@ -54,7 +54,7 @@ def test_ranks_that_see_different_gpus_book_each_its_own(tmp_path: Path) -> None
     clock = VirtualClock()
     meters = [
         Meter(
-            sensors=[ReplaySensor(LEVEL, clock, device=f"GPU-{i}"), ReplaySensor(LEVEL, clock, component="cpu", device="0")],
+            sensors=[ReplaySensor(LEVEL, clock, device=f"GPU-{i}"), ReplaySensor(LEVEL, clock, component="cpu")],
             period_second=None, clock=clock, job="j", lock_folder=tmp_path,
         ).start()
         for i in range(2)

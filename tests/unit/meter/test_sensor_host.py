@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -58,12 +59,15 @@ def test_a_root_process_that_is_gone_is_a_fault_not_an_error() -> None:
     assert "host:memory_host_byte" in sensor.read(cheap_only=True).faults
 
 
-def test_disk_bytes_written_in_a_phase_are_booked(tmp_path: object) -> None:
-    with Meter(sensors=[HostSensor()], period_second=None) as meter, meter.phase("save"):
-        with open(f"{tmp_path}/x", "wb") as file:
-            file.write(os.urandom(3_000_000))
-            file.flush()
-            os.fsync(file.fileno())
+def test_disk_bytes_written_in_a_phase_are_booked(tmp_path: Path) -> None:
+    with (
+        Meter(sensors=[HostSensor()], period_second=None) as meter,
+        meter.phase("save"),
+        (tmp_path / "x").open("wb") as file,
+    ):
+        file.write(os.urandom(3_000_000))
+        file.flush()
+        os.fsync(file.fileno())
     assert meter.result is not None
     row = meter.result.phases[0]
     if psutil.Process().io_counters().write_bytes:  # a memory file system writes nothing

@@ -15,11 +15,11 @@ RANGE = 262_143_328_850
 # name of the tree -> {zone: (name, energy_uj)} -> zones that count
 TREES: dict[str, tuple[dict[str, tuple[str, int]], set[str]]] = {
     "desktop": (
-        {"intel-rapl:0": ("package-0", 5 * JOULE), "intel-rapl:0:0": ("core", 3 * JOULE), "intel-rapl:0:1": ("uncore", 0)},
+        {"intel-rapl:0": ("package-0", 5 * JOULE), "intel-rapl:0:0": ("core", JOULE), "intel-rapl:0:1": ("uncore", 0)},
         {"intel-rapl:0"},
     ),
     "laptop with psys": (
-        {"intel-rapl:0": ("package-0", 5 * JOULE), "intel-rapl:1": ("psys", 9 * JOULE), "intel-rapl:0:0": ("core", JOULE)},
+        {"intel-rapl:0": ("package-0", 5 * JOULE), "intel-rapl:0:0": ("core", JOULE), "intel-rapl:1": ("psys", JOULE)},
         {"intel-rapl:0"},
     ),
     "laptop with MMIO mirror": (

@@ -38,7 +38,7 @@ def test_flaws_tick_wrap_reset_and_gap() -> None:
 
     def joule_at(second: float) -> object:
         clock.second = second
-        return sensor.read(cheap_only=True).values.get("replay:replay-0:energy")
+        return sensor.read(cheap_only=True).values.get("replay:gpu:replay-0:energy")
 
     assert joule_at(0.05) == 250
     assert joule_at(0.3) == pytest.approx(270, abs=10.001)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 
 import numpy as np
 import pytest
 from rouge_score.scoring import BootstrapAggregator, Score
 
-from kilowit.errors import DataError
+from kilowit.errors import DataError, PartError
 from kilowit.parts.resample import hugging_face_medians, mean_intervals, resampled_sums, scores_of_means
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -75,6 +76,12 @@ def test_what_is_no_score_is_refused_by_place() -> None:
         mean_intervals({"rouge1": []})
     with pytest.raises(DataError, match="different numbers of examples"):
         mean_intervals({"rouge1": [0.1], "rouge2": [0.1, 0.2]})
+
+
+def test_without_numpy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(PartError, match="need the package numpy"):
+        mean_intervals({"rouge1": [0.1, 0.2]})
 
 
 def test_ten_thousand_resamples_of_a_large_test_set_take_less_than_a_second() -> None:

@@ -156,19 +156,18 @@ class ReplaySensor:
         self.components: tuple[Component, ...] = (component,)
         self._trace, self._clock, self._flaws = trace, clock, flaws or Flaws()
         self._channels: list[Channel] = []
-        tick_second = self._flaws.tick_second
+        prefix, tick_second = f"replay:{component}:{device}", self._flaws.tick_second
         if has_counter:
             name = source or "nvml_counter"
             self._channels.append(
-                Channel(f"replay:{device}:energy", "counter", ENERGY, device, component, name, True, tick_second,
+                Channel(f"{prefix}:energy", "counter", ENERGY, device, component, name, True, tick_second,
                         error_fraction, self._flaws.wrap_joule, 5 * max(trace.watt) + 1.0)
             )  # fmt: skip
         if has_power:
             name = source or "nvml_sampled"
             self._channels.append(
-                Channel(f"replay:{device}:power", "power", POWER, device, component, name, True, tick_second,
-                        error_fraction)
-            )  # fmt: skip
+                Channel(f"{prefix}:power", "power", POWER, device, component, name, True, tick_second, error_fraction)
+            )
 
     def open(self) -> Opening:
         """Offer the channels asked for."""

@@ -75,6 +75,16 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
         library.build(tmp_path / "cache")
 
 
+def test_a_user_without_a_home_is_served_by_pure_python(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert choose_engine(["word " * 200_000], [""]) == "python"
+    with pytest.raises(PartError, match="no home folder"):
+        library.find_or_build()
+
+
 @needs_compiler
 def test_cold_start_takes_less_than_a_second_once_built(tmp_path: Path) -> None:
     environment = {**os.environ, "KILOWIT_CACHE": str(tmp_path)}

@@ -2,6 +2,7 @@
 
 A dataset that downloads also has ``fetch(options)``, so that the download is metered apart from the reading.
 `Options` extends `DatasetOptions`; the YAML mapping less its ``name`` is what it is built from.
+A dataset that is not on the machine from the start also defines ``fetch(options)``: the phase ``download`` calls it.
 """
 
 from __future__ import annotations

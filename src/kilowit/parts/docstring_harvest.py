@@ -59,12 +59,17 @@ def harvest_installed(*, include_standard_library: bool) -> Harvest:
     """
     roots = source_roots(include_standard_library)
     fingerprint = packages_fingerprint(roots)
-    path = cache_folder() / f"docstrings-{fingerprint[:16]}.json.gz"
+    path = _cache_path(fingerprint)
     pairs = _read_cache(path)
     if pairs is not None:
         return Harvest(pairs, fingerprint, None)
     pairs = harvest(roots)
     return Harvest(pairs, fingerprint, _write_cache(path, pairs))
+
+
+def is_harvested(*, include_standard_library: bool) -> bool:
+    """Say whether `harvest_installed` would find its pairs in the cache."""
+    return _cache_path(packages_fingerprint(source_roots(include_standard_library))).is_file()
 
 
 def harvest(roots: list[Path]) -> list[HarvestedPair]:
@@ -83,6 +88,10 @@ def harvest(roots: list[Path]) -> list[HarvestedPair]:
                         seen |= keys
                         pairs.append(pair)
     return sorted(pairs, key=lambda pair: (pair.package, pair.id))
+
+
+def _cache_path(fingerprint: str) -> Path:
+    return cache_folder() / f"docstrings-{fingerprint[:16]}.json.gz"
 
 
 def source_roots(include_standard_library: bool) -> list[Path]:

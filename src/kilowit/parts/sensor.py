@@ -5,7 +5,7 @@ A channel is a **counter** (it only grows: joules, bytes, busy seconds; its diff
 meter reads counters at phase edges because a difference needs no sampling; power and gauges are sampled besides.
 
 A sensor may fail, hang or lie. It says so by raising `SensorError` from `open`, by naming a channel in
-`Sweep.faults`, or not at all: the meter reads every sensor in a thread of its own, against a deadline.
+`Sweep.faults`, or not at all: the meter reads what may hang in a thread of its own, against a deadline.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Sensor(Protocol):
 
     name: str
     components: tuple[Component, ...]  # what it would meter; says why a figure is absent when it cannot
+    may_hang: bool  # False = asks the kernel alone for what it has at hand, and is read without a deadline
 
     def open(self) -> Opening:
         """Find the devices and say what can be read.

@@ -99,7 +99,7 @@ def idle(run: CellRun) -> None:
 
 
 def download(run: CellRun) -> None:
-    """Fetch what the study names on the hub; no phase without it."""
+    """Fetch what is not on this machine yet; no phase where no part fetches anything."""
     module = parts.load("datasets", run.cell.dataset["name"])
     fetches_dataset, fetches_model = hasattr(module, "fetch"), "hub" in run.cell.model
     if not (fetches_dataset or fetches_model):

@@ -24,7 +24,7 @@ from pydantic import Field
 from kilowit.errors import DataError
 from kilowit.parts.corpus import ListedRows, Provenance, build_corpus
 from kilowit.parts.dataset import SPLITS, Corpus, DatasetOptions
-from kilowit.parts.docstring_harvest import HarvestedPair, harvest_installed
+from kilowit.parts.docstring_harvest import HarvestedPair, harvest_installed, is_harvested
 
 LICENCE: Final = "that of each installed package"
 HELD_OUT_FRACTION: Final = 0.05  # of the pairs, for test and for validation each
@@ -35,6 +35,12 @@ class Options(DatasetOptions):
     """What to harvest."""
 
     include_standard_library: bool = Field(True, description="besides the installed packages")
+
+
+def fetch(options: Options) -> None:
+    """Harvest the pairs into the cache: what a download is for other datasets, and booked as one."""
+    if not is_harvested(include_standard_library=options.include_standard_library):
+        harvest_installed(include_standard_library=options.include_standard_library)
 
 
 def load(options: Options) -> Corpus:

@@ -12,12 +12,45 @@ import os
 import time
 from typing import Final, NamedTuple
 
-SCAN_SHARE: Final = 0.0001  # of one core, spent on walking the process table in search of children
+SCAN_SHARE: Final = 0.00002  # of one core, spent on walking the process table in search of grandchildren
 PAGE_BYTE: Final = os.sysconf("SC_PAGE_SIZE")
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 # Columns of the first line of /proc/stat: user nice system idle iowait irq softirq steal ...
 BUSY_COLUMNS: Final = (1, 2, 3, 6, 7)
 READ_BYTE: Final = 1 << 16
+SAME_SECOND: Final = 0.005  # readings closer than half a clock tick are one reading
+
+
+class KeptFile:
+    """A file under /proc that is opened once and read from its start again and again: half the cost of opening it.
+
+    Args:
+        path: what to read; a process's own files fail with ESRCH once it is gone.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+
+    def read(self) -> bytes:
+        """Return the file as it is now.
+
+        Raises:
+            OSError: it cannot be opened or read; the next call tries anew.
+        """
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(self._fd, READ_BYTE, 0)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; reading opens it again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 class TreeUse(NamedTuple):
@@ -41,6 +74,9 @@ class ProcessTree:
         self._scan_due_second = 0.0
         self._read_byte = self._written_byte = 0
         self._seen: dict[int, tuple[int, int]] = {}  # pid -> bytes read and written when last looked at
+        self._root_statm, self._root_io = KeptFile(f"/proc/{root_pid}/statm"), KeptFile(f"/proc/{root_pid}/io")
+        self._root_children = KeptFile(f"/proc/{root_pid}/task/{root_pid}/children")
+        self._children = b""
 
     def use(self) -> TreeUse:
         """Return resident bytes now, and bytes moved so far; a process that has ended keeps what it moved.
@@ -52,7 +88,8 @@ class ProcessTree:
         resident_byte = 0
         for pid in list(self._pids):
             try:
-                resident_byte += int(_read(f"/proc/{pid}/statm").split()[1]) * PAGE_BYTE
+                statm = self._root_statm.read() if pid == self.root_pid else _read(f"/proc/{pid}/statm")
+                resident_byte += int(statm.split(None, 2)[1]) * PAGE_BYTE
                 self._count_disk(pid)
             except (OSError, IndexError):
                 if pid == self.root_pid:
@@ -61,24 +98,38 @@ class ProcessTree:
                 self._seen.pop(pid, None)
         return TreeUse(resident_byte, self._read_byte, self._written_byte)
 
+    def close(self) -> None:
+        """Close what is held open."""
+        self._root_statm.close()
+        self._root_io.close()
+        self._root_children.close()
+
     def _scan(self) -> None:
-        """Look for new children, no oftener than `SCAN_SHARE` allows: the table can hold thousands."""
+        """Walk the process table when the main thread has other children than before, else as `SCAN_SHARE` allows."""
         started_second = time.monotonic()
-        if started_second < self._scan_due_second:
+        children = self._children_of_main_thread()
+        if children == self._children and started_second < self._scan_due_second:
             return
+        self._children = children
         cpu_second = time.thread_time()
         self._pids = {self.root_pid, *descendants(self.root_pid)}
         self._scan_due_second = started_second + (time.thread_time() - cpu_second) / SCAN_SHARE
 
+    def _children_of_main_thread(self) -> bytes:
+        try:
+            return self._root_children.read()
+        except OSError:  # a kernel without CONFIG_PROC_CHILDREN: the table is walked now and then
+            return b""
+
     def _count_disk(self, pid: int) -> None:
         try:
-            read_byte, written_byte = _read_moved_byte(pid)
+            moved = _moved_byte(self._root_io.read() if pid == self.root_pid else _read(f"/proc/{pid}/io"))
         except PermissionError:
             return  # a child that changed its user; its memory was counted all the same
         before = self._seen.get(pid, (0, 0))
-        self._read_byte += max(0, read_byte - before[0])
-        self._written_byte += max(0, written_byte - before[1])
-        self._seen[pid] = (read_byte, written_byte)
+        self._read_byte += max(0, moved[0] - before[0])
+        self._written_byte += max(0, moved[1] - before[1])
+        self._seen[pid] = moved
 
 
 def descendants(root_pid: int) -> set[int]:
@@ -103,16 +154,25 @@ def descendants(root_pid: int) -> set[int]:
     return found
 
 
+_STAT = KeptFile("/proc/stat")
+_NETWORK = KeptFile("/proc/net/dev")
+_busy_cpu = (-1.0, 0.0)  # when it was read, and what it was
+
+
 def read_busy_cpu_second() -> float:
     """Return the seconds that all CPUs have been busy, summed, since boot."""
-    columns = _read("/proc/stat").split(b"\n", 1)[0].split()
-    return sum(int(columns[i]) for i in BUSY_COLUMNS) / TICKS_PER_SECOND
+    global _busy_cpu
+    now_second = time.monotonic()
+    if now_second - _busy_cpu[0] > SAME_SECOND:
+        columns = _STAT.read().split(None, 8)
+        _busy_cpu = (now_second, sum(int(columns[i]) for i in BUSY_COLUMNS) / TICKS_PER_SECOND)
+    return _busy_cpu[1]
 
 
 def read_network_byte() -> tuple[int, int]:
     """Return the bytes received and sent by all interfaces but the loopback, since boot."""
     received_byte = sent_byte = 0
-    for line in _read("/proc/net/dev").splitlines()[2:]:
+    for line in _NETWORK.read().splitlines()[2:]:
         name, _, rest = line.partition(b":")
         if name.strip() != b"lo":
             columns = rest.split()
@@ -121,9 +181,11 @@ def read_network_byte() -> tuple[int, int]:
     return received_byte, sent_byte
 
 
-def _read_moved_byte(pid: int) -> tuple[int, int]:
-    fields = dict(line.split(b": ") for line in _read(f"/proc/{pid}/io").splitlines())
-    return int(fields[b"read_bytes"]), int(fields[b"write_bytes"])
+def _moved_byte(io: bytes) -> tuple[int, int]:
+    """Return bytes read from and written to storage, out of /proc/PID/io."""
+    _, _, rest = io.partition(b"\nread_bytes: ")
+    read_byte, _, rest = rest.partition(b"\nwrite_bytes: ")
+    return int(read_byte), int(rest.partition(b"\n")[0])
 
 
 def _read(path: str) -> bytes:

@@ -41,6 +41,9 @@ class ProcessTree:
                 continue  # ended, or changed its user, while we looked
         return TreeUse(resident_byte, *self._moved)
 
+    def close(self) -> None:
+        """Do nothing: psutil holds nothing open."""
+
     def _count_disk(self, process: Any) -> None:
         if not hasattr(process, "io_counters"):  # macOS
             return

@@ -47,6 +47,7 @@ class HostSensor:
     """
 
     name = "host"
+    may_hang = False
     components: tuple[Component, ...] = ()
 
     def __init__(self, pid: int | None = None, system: ModuleType | None = None) -> None:
@@ -89,7 +90,8 @@ class HostSensor:
         return Sweep(values, faults)
 
     def close(self) -> None:
-        """Do nothing: nothing is held open."""
+        """Close what is held open."""
+        self._tree.close()
 
     def describe(self) -> dict[str, Any]:
         """Say what is read."""

@@ -49,6 +49,7 @@ class HostModelSensor:
     """
 
     name = "host_model"
+    may_hang = False
     components: tuple[Component, ...] = ("cpu", "dram")
 
     def __init__(

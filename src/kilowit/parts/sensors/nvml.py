@@ -60,6 +60,7 @@ class NvmlSensor:
     """
 
     name = "nvml"
+    may_hang = True
     components: tuple[Component, ...] = ("gpu",)
 
     def __init__(self, module: Any = None, environment: dict[str, str] | None = None) -> None:

@@ -55,6 +55,7 @@ class RaplSensor:
     """
 
     name = "rapl"
+    may_hang = True
     components: tuple[Component, ...] = ("cpu", "dram")
 
     def __init__(self, root: Path = POWERCAP) -> None:

@@ -139,6 +139,7 @@ class ReplaySensor:
     """
 
     name = "replay"
+    may_hang = True
 
     def __init__(
         self,

@@ -127,6 +127,14 @@ def test_the_cache_gives_the_same_pairs_without_the_sources(installed: Path) -> 
     assert harvest_installed(include_standard_library=True) == first
 
 
+def test_fetching_harvests_once_and_then_leaves_the_cache_alone(installed: Path, tmp_path: Path) -> None:
+    docstrings.fetch(docstrings.Options(include_standard_library=False))
+    (cached,) = (tmp_path / "cache").iterdir()
+    written = cached.stat().st_mtime_ns
+    docstrings.fetch(docstrings.Options(include_standard_library=False))
+    assert cached.stat().st_mtime_ns == written
+
+
 def test_another_set_of_packages_is_another_fingerprint(installed: Path) -> None:
     before = packages_fingerprint([installed])
     (installed / "one-1.0.dist-info").mkdir()

@@ -96,6 +96,7 @@ class Broken:
     """A sensor of 50 W that breaks in a chosen call, in a chosen way."""
 
     name = "broken"
+    may_hang = True
     components: tuple[Any, ...] = ("cpu",)
 
     def __init__(self, **breaks: Callable[[], Any]) -> None:

@@ -25,7 +25,7 @@ from meter_traces import TRACE_SECOND, WINDOWS_SECOND, Scenario, duty_scenario, 
 
 NUM_DUTY_TRACES = 200
 COVERAGE_BAR = 0.95
-SAMPLE_SECOND = 0.86  # mean interval of the meter's sampler at a period of 1 s
+SAMPLE_SECOND = 0.9  # mean interval of the meter's sampler at a period of 1 s
 
 
 def measure(scenario: Scenario) -> list[PhaseFigures]:

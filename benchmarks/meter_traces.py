@@ -38,17 +38,12 @@ class Scenario:
         return self.trace.joule_at(end_second) - self.trace.joule_at(start_second)
 
     def allowance_joule(self, start_second: float, end_second: float) -> float:
-        """Return the error that the bar allows: 0.5 % plus one tick at the greatest power of the window.
-
-        A counter that is reset is two counters, each with a tick of its own.
-        """
+        """Return the error that the bar allows: 0.5 % plus one tick at the greatest power of the window."""
         first = bisect.bisect_left(self.trace.t_second, start_second)
         last = bisect.bisect_right(self.trace.t_second, end_second)
         edges = [self.trace.watt_at(start_second), self.trace.watt_at(end_second)]
         peak_watt = max([*self.trace.watt[first:last], *edges])
-        num_ticks = 1 + sum(start_second < t < end_second for t in self.flaws.resets_second)
-        tick_joule = num_ticks * self.flaws.tick_second * peak_watt
-        return ERROR_BAR_FRACTION * self.truth_joule(start_second, end_second) + tick_joule
+        return ERROR_BAR_FRACTION * self.truth_joule(start_second, end_second) + self.flaws.tick_second * peak_watt
 
 
 def steps(changes: list[tuple[float, float]]) -> Trace:

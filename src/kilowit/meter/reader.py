@@ -1,7 +1,7 @@
 """Reading sensors against a deadline: a sensor that hangs or raises costs a line in the ledger, never the job.
 
-All sensor code runs in one daemon thread, which the caller waits for. If a call outlasts the deadline, its thread is
-left behind with its sensor, and a new thread goes on with the others; a sensor that comes back is read again.
+Sensors that may hang are called in one daemon thread, which the caller waits for. If a call outlasts the deadline, its
+thread is left behind with its sensor, and a new thread goes on with the others; a sensor that comes back is read again.
 """
 
 from __future__ import annotations
@@ -36,10 +36,7 @@ class _Round:
         for position, sensor in enumerate(self.sensors):
             self.began_second = time.monotonic()
             self.position = position
-            try:
-                self.outcomes[position] = self.call(sensor)
-            except Exception as error:  # whatever a sensor raises is its outcome, told by the caller
-                self.outcomes[position] = error
+            self.outcomes[position] = _outcome(sensor, self.call)
             if self.is_abandoned:
                 return
         self.done.set()
@@ -86,9 +83,13 @@ class SensorReader:
         values: dict[str, Value] = {}
         faults = self._untold + self._readmit()
         self._untold = []
-        outcomes = self._call_all(
-            self._sensors, lambda sensor: sensor.read(cheap_only=cheap_only), self._read_deadline_second
-        )
+
+        def sweep(sensor: Sensor) -> Sweep:
+            return sensor.read(cheap_only=cheap_only)
+
+        slow = [sensor for sensor in self._sensors if sensor.may_hang]
+        outcomes = self._call_all(slow, sweep, self._read_deadline_second) if slow else []
+        outcomes += [(sensor, _outcome(sensor, sweep)) for sensor in self._sensors if not sensor.may_hang]
         for sensor, outcome in outcomes:
             if isinstance(outcome, Sweep):
                 values.update(outcome.values)
@@ -172,6 +173,14 @@ class SensorReader:
         self._hung = [entry for entry in self._hung if entry not in back]
         self._sensors += [sensor for sensor, _ in back]
         return [f"sensor {sensor.name}: answers again" for sensor, _ in back]
+
+
+def _outcome(sensor: Sensor, call: Callable[[Sensor], Any]) -> Any:
+    """Return what a call returns or raises: whatever a sensor raises is its outcome, told by the caller."""
+    try:
+        return call(sensor)
+    except Exception as error:
+        return error
 
 
 def _serve(inbox: SimpleQueue[_Round | None]) -> None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-SILENCE_SECOND: Final = 0.92  # longest silence of the ledger, so that a kill loses less than a second
+SILENCE_SECOND: Final = 0.95  # longest silence of the ledger, so that a kill loses less than a second
 # Intervals vary, lest samples march in step with a periodic load (arXiv 2312.02741), and stay below the period.
-SHORTEST_FRACTION: Final = 0.80
-LONGEST_FRACTION: Final = 0.92
+SHORTEST_FRACTION: Final = 0.86
+LONGEST_FRACTION: Final = 0.94
 GOLDEN_FRACTION: Final = 0.6180339887498949  # its multiples fill the interval evenly
 SYNC_SECOND: Final = 1.0
 LATE_PERIODS: Final = 5

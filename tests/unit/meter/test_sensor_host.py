@@ -35,7 +35,6 @@ def test_children_are_found_and_what_they_held_goes_with_them() -> None:
     assert child.stdout is not None
     child.stdout.readline()
     assert child.pid in _procfs.descendants(os.getpid())
-    tree._scan_due_second = 0.0  # looking for children is rationed
     assert tree.use().resident_byte > alone_byte + 40e6
     child.communicate(b"\n")
     assert tree.use().resident_byte < alone_byte + 40e6

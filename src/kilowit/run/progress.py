@@ -10,12 +10,10 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 from kilowit.record import Record
-
-if TYPE_CHECKING:
-    from kilowit.run.coordinator import StudyOutcome
+from kilowit.run.outcome import StudyOutcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kilowit.run.coordinator import RunOptions, StudyOutcome, run_study
+from kilowit.run.coordinator import RunOptions, run_study
 from kilowit.run.executor_local import LocalExecutor
+from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import PlainProgress
 from kilowit.store import RunFolder, Store
 from kilowit.study import Study

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from kilowit.record import PhaseFigures, Record, Score
-from kilowit.run.coordinator import StudyOutcome
 from kilowit.run.ledger_tail import LedgerTail
+from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import CellStart, CellState, PlainProgress, Progress, RichProgress, describe, describe_state
 
 START = CellStart(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import meter_faults_devices  # noqa: F401 - registers its faults
 import meter_faults_job  # noqa: F401
-from meter_bars import Bar, report
+from bars import Bar, report
 from meter_fault import FAULTS, check
 
 __all__ = ["FAULTS", "check", "main"]

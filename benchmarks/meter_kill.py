@@ -20,9 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bars import Bar, at_most, report
 from kilowit.meter import read_ledger
 from kilowit.meter.ledger import read_events
-from meter_bars import Bar, at_most, report
 
 LOST_BAR_SECOND = 1.0
 NUM_AT_ONCE = 2

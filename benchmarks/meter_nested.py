@@ -14,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bars import Bar, report
 from kilowit.meter import Meter, MeterResult, read_ledger
 from kilowit.parts.sensors.replay import Flaws, ReplaySensor, VirtualClock
 from kilowit.record import PhaseFigures
-from meter_bars import Bar, report
 from meter_traces import scenarios, square, wave
 
 CLOSURE_BAR_FRACTION = 0.001

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from meter_bars import Bar, at_most, report
+from bars import Bar, at_most, report
 
 NUM_PROCESSES = 7
 NUM_CPU_PROCESSES = 3

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from meter_bars import Bar, report
+from bars import Bar, report
 
 NUM_RANKS = (1, 2, 4, 8)
 BAR_FRACTION = 0.005

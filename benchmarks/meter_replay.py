@@ -17,10 +17,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bars import Bar, report
 from kilowit.meter import Meter
 from kilowit.parts.sensors.replay import ReplaySensor, VirtualClock
 from kilowit.record import PhaseFigures
-from meter_bars import Bar, report
 from meter_traces import TRACE_SECOND, WINDOWS_SECOND, Scenario, duty_scenario, scenarios
 
 NUM_DUTY_TRACES = 200

@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from bars import Bar, at_most, report
 from kilowit import parts
-from meter_bars import Bar, at_most, report
 
 METRICS = ("rouge", "bleu", "chrf", "cider", "meteor", "extractiveness", "novelty", "repetition", "length")
 

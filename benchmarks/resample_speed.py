@@ -13,8 +13,8 @@ import time
 import numpy as np
 from rouge_score.scoring import BootstrapAggregator, Score
 
+from bars import Bar, at_most, report
 from kilowit.parts.resample import hugging_face_medians, mean_intervals
-from meter_bars import Bar, at_most, report
 
 NUM_EXAMPLES = 11_490
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")

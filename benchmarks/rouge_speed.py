@@ -23,8 +23,8 @@ from pathlib import Path
 
 from rouge_score.rouge_scorer import RougeScorer
 
+from bars import Bar, at_most, report
 from kilowit.parts.rouge import Fractions, engine_compiled, engine_python, library
-from meter_bars import Bar, at_most, report
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 NUM_ORACLE_PAIRS = 500

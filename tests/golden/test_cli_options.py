@@ -6,6 +6,7 @@ To change it on purpose: ``KILOWIT_WRITE_GOLDEN=1 pytest tests/golden/test_cli_o
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,19 @@ def described(parameter: Any) -> str:
     return f"{kind} {names}{many}{needed}{default}"
 
 
+def leaves(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb, those within a verb too: ``metrics judge``."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
 def option_list() -> str:
     group: Any = typer.main.get_command(app)
     lines = [f"kilowit: {described(p)}" for p in group.params]
-    for verb, command in group.commands.items():
+    for verb, command in leaves(group):
         lines += [f"{verb}: {described(p)}" for p in command.params if p.name != "help"] or [f"{verb}:"]
     return "\n".join(lines) + "\n"
 
@@ -47,5 +57,5 @@ def test_verbs_and_options_are_those_that_were_promised() -> None:
 
 def test_every_verb_shows_an_example_before_its_options() -> None:
     group: Any = typer.main.get_command(app)
-    for verb, command in group.commands.items():
+    for verb, command in leaves(group):
         assert f"Example: kilowit {verb}" in command.help, verb

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    "errors", "record", "factors", "settings", "parts", "meter", "cell", "study_yaml", "study_parts",
+    "errors", "record", "statistics", "factors", "settings", "parts", "meter", "evaluation", "cell", "study_yaml", "study_parts",
     "study", "store", "plan", "run", "report", "doctor", "console", "cli",
 )  # fmt: skip
 
@@ -44,7 +44,7 @@ def test_no_module_imports_from_its_right(repository: Path) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("name", ["kilowit.meter", "kilowit.factors", "kilowit.record"])
+@pytest.mark.parametrize("name", ["kilowit.meter", "kilowit.factors", "kilowit.record", "kilowit.statistics.contrast"])
 def test_the_meter_and_its_left_import_without_heavy_packages(name: str) -> None:
     import subprocess
     import sys

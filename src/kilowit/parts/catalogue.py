@@ -124,6 +124,11 @@ def resolve_dimensions(spec: Mapping[str, Any]) -> ModelSize | None:
     return None
 
 
+def cautions(family: Family, dimensions: Dimensions, max_source_tokens: int) -> tuple[str, ...]:
+    """Return what the author of a study should know of a family at this length."""
+    return family.cautions(dimensions, max_source_tokens) if family.cautions is not None else ()
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Read a folder's config.json.
 

@@ -20,14 +20,16 @@ from kilowit.errors import PartError
 from kilowit.parts import catalogue
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.hub import download_model
-from kilowit.parts.model import Family, LoadedModel
+from kilowit.parts.model import Family, LoadedModel, PositionLimits
 from kilowit.parts.tokenizer import train_tokenizer
 
 _KEPT_IDS: Final = (
     "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id",
     "forced_eos_token_id",
 )  # fmt: skip
-_TOKENIZER_FILES: Final = ("tokenizer.json", "spiece.model", "vocab.json", "sentencepiece.bpe.model")
+_TOKENIZER_FILES: Final = (
+    "tokenizer.json", "spiece.model", "vocab.json", "vocab.txt", "sentencepiece.bpe.model", "prophetnet.tokenizer",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def load_model(
     if "scratch" in spec:
         loaded = _from_scratch(spec, corpus, max_positions)
     else:
-        loaded = _from_folder(spec, fetch(spec), max_positions)
+        loaded = _from_folder(spec, fetch(spec), max_source_tokens, max_target_tokens)
+    if loaded.family.prepare is not None:
+        loaded.family.prepare(loaded)
     loaded.model.generation_config = _generation_config(loaded.model, loaded.family, corpus.name)
     return loaded
 
@@ -98,17 +102,29 @@ def _from_scratch(spec: Mapping[str, Any], corpus: Corpus, max_positions: int) -
             special_tokens=family.special_tokens,
             max_positions=max(max_positions, size.get("max_position_embeddings", 0)),
         )
-    ids = {key: getattr(tokenizer, key) for key in ("bos_token_id", "pad_token_id", "eos_token_id")}
-    known_ids = {key: value for key, value in ids.items() if value is not None}
-    config = family.build_config({**size, **known_ids}, max_positions)
+    config = family.build_config({**size, **_framing_ids(tokenizer)}, max_positions)
     model = AutoModelForSeq2SeqLM.from_config(config)
     return LoadedModel(model, tokenizer, family, f"scratch:{name}", name)
 
 
-def _from_folder(spec: Mapping[str, Any], source: ModelFiles, max_positions: int) -> LoadedModel:
+def _framing_ids(tokenizer: Any) -> dict[str, int]:
+    """Return the ids that begin, end and fill a text; BERT's vocabularies begin with [CLS] and end with [SEP]."""
+    roles = {"bos_token_id": "cls_token_id", "pad_token_id": None, "eos_token_id": "sep_token_id"}
+    ids = {
+        role: getattr(tokenizer, role)
+        if getattr(tokenizer, role) is not None or other is None
+        else getattr(tokenizer, other)
+        for role, other in roles.items()
+    }
+    return {role: value for role, value in ids.items() if value is not None}
+
+
+def _from_folder(
+    spec: Mapping[str, Any], source: ModelFiles, max_source_tokens: int, max_target_tokens: int
+) -> LoadedModel:
     config = catalogue.read_config(source.folder)
     family = catalogue.family_of(config, place=str(source.folder))
-    _check_positions(config, max_positions, source)
+    _check_positions(source.name, family.position_limits(config), max_source_tokens, max_target_tokens)
     tokenizer = load_tokenizer(Path(spec["tokenizer"]) if spec.get("tokenizer") else source.folder)
     described = source.source
     if spec.get("weights") == "random":
@@ -170,14 +186,18 @@ def load_tokenizer(folder: Path) -> Any:
         raise PartError(message, place=str(folder), hint="Save it again with save_pretrained().") from error
 
 
-def _check_positions(config: Mapping[str, Any], max_positions: int, source: ModelFiles) -> None:
+def _check_positions(name: str, limits: PositionLimits, max_source_tokens: int, max_target_tokens: int) -> None:
     """Refuse sequences longer than a table of learned positions: they would fail in the middle of training."""
-    limit = config.get("max_position_embeddings")
-    if limit is not None and max_positions > limit:
-        raise PartError(
-            f"{source.name} has {limit} positions, the study asks for {max_positions} tokens",
-            hint=f"Set train.max_source_tokens and max_target_tokens to at most {limit}.",
-        )
+    asked = (
+        ("max_source_tokens", limits.source, max_source_tokens),
+        ("max_target_tokens", limits.target, max_target_tokens),
+    )
+    for setting, limit, num_tokens in asked:
+        if limit is not None and num_tokens > limit:
+            raise PartError(
+                f"{name} has {limit} positions, the study asks for {num_tokens} tokens",
+                hint=f"Set train.{setting} to at most {limit}.",
+            )
 
 
 def _generation_config(model: Any, family: Family, dataset_name: str) -> GenerationConfig:

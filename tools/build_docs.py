@@ -30,7 +30,9 @@ BLOCKS: Final = {
     "budget": settings.BudgetSettings,
     "exclude": study.Exclude,
 }
-MODELS: Final = (study_parts.HubModel, study_parts.FolderModel, study_parts.ScratchModel)
+MODELS: Final = (
+    study_parts.HubModel, study_parts.FolderModel, study_parts.ScratchModel, study_parts.WarmStartModel,
+)  # fmt: skip
 
 
 def pages() -> dict[str, str]:
@@ -108,7 +110,7 @@ def study_page() -> str:
     text += [top_level_table()]
     for key, block in BLOCKS.items():
         text += [f"## {key}\n\n{inspect.cleandoc(block.__doc__ or '')}\n\n", fields_table(block)]
-    text += ["## models\n\nA string or a mapping with one of `hub`, `folder`, `scratch`, `baseline`.\n\n"]
+    text += ["## models\n\nA string or a mapping with one of `hub`, `folder`, `scratch`, `warm_start`, `baseline`.\n\n"]
     for model in MODELS:
         key = next(iter(model.model_fields))
         text += [f"### {{{key}: ...}}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n", fields_table(model)]

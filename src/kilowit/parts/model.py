@@ -64,6 +64,7 @@ class PositionLimits(NamedTuple):
 
     source: int | None
     target: int | None
+    together: int | None = None  # where one table holds both
 
 
 def same_limits(config: Mapping[str, Any]) -> PositionLimits:
@@ -88,6 +89,7 @@ class Family:
     config_of_checkpoint: Callable[[Mapping[str, str]], dict[str, Any] | None]  # of a row of the checkpoint table
     generation: Mapping[str, GenerationDefaults] = field(default_factory=dict)  # by dataset; "default" always there
     position_limits: Callable[[Mapping[str, Any]], PositionLimits] = same_limits  # of a config.json
+    warm_starts_from: tuple[str, ...] = ()  # model types of encoders that it can be made of
     # Put right what transformers leaves wrong, on the model in memory: `LoadedModel` -> None.
     prepare: Callable[[LoadedModel], None] | None = None
     # What the author of a study should know: (dimensions, max source tokens) -> sentences.
@@ -101,5 +103,5 @@ class LoadedModel:
     model: Any  # transformers.PreTrainedModel
     tokenizer: Any  # transformers.PreTrainedTokenizerBase
     family: Family
-    source: str  # hub:<id>@<revision> | folder:<name> | scratch:<size>
+    source: str  # hub:<id>@<revision> | folder:<name> | scratch:<size> | warm_start:<one of these>
     name: str

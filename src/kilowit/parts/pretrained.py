@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
+import kilowit.parts.unilm_model  # noqa: F401 - makes transformers know the model type
 from kilowit.errors import PartError
 from kilowit.parts import catalogue
 from kilowit.parts.dataset import Corpus
@@ -30,6 +31,7 @@ _KEPT_IDS: Final = (
 _TOKENIZER_FILES: Final = (
     "tokenizer.json", "spiece.model", "vocab.json", "vocab.txt", "sentencepiece.bpe.model", "prophetnet.tokenizer",
 )  # fmt: skip
+_NO_WEIGHTS: Final = "Copy model.safetensors into it."
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def load_model(
     Random weights are drawn from `seed`; torch's global generator is left seeded with it.
 
     Args:
-        spec: ``{"hub": ...}``, ``{"folder": ...}`` or ``{"scratch": ...}`` with their options.
+        spec: ``{"hub": ...}``, ``{"folder": ...}``, ``{"scratch": ...}`` or ``{"warm_start": ...}``, with options.
         corpus: trains the vocabulary of a model from scratch, and chooses the generation defaults.
         max_source_tokens: longest source that will be fed; positions are made to suffice for a model from scratch.
         max_target_tokens: likewise of the target.
@@ -63,6 +65,8 @@ def load_model(
     max_positions = max(max_source_tokens, max_target_tokens)
     if "scratch" in spec:
         loaded = _from_scratch(spec, corpus, max_positions)
+    elif "warm_start" in spec:
+        loaded = _from_encoder(spec, fetch(spec), max_source_tokens, max_target_tokens)
     else:
         loaded = _from_folder(spec, fetch(spec), max_source_tokens, max_target_tokens)
     if loaded.family.prepare is not None:
@@ -78,6 +82,8 @@ def fetch(spec: Mapping[str, Any]) -> ModelFiles:
         PartError: no such model or folder.
         CellFailure: the hub cannot be reached (kind ``download_failed``).
     """
+    if "warm_start" in spec:
+        return _fetch_encoder(spec)
     if "hub" in spec:
         with_weights = spec.get("weights") != "random"
         snapshot = download_model(spec["hub"], spec.get("revision"), with_weights=with_weights)
@@ -85,6 +91,33 @@ def fetch(spec: Mapping[str, Any]) -> ModelFiles:
         return ModelFiles(snapshot.folder, name, f"hub:{spec['hub']}@{snapshot.commit}")
     folder = Path(spec["folder"]).expanduser()
     return ModelFiles(folder, folder.name, f"folder:{folder.name}")
+
+
+def _fetch_encoder(spec: Mapping[str, Any]) -> ModelFiles:
+    source = str(spec["warm_start"])
+    name = source.removeprefix(catalogue.PACKAGED).rstrip("/").rpartition("/")[2]
+    folder = catalogue.warm_start_folder(spec)
+    if folder is not None:
+        origin = source if source.startswith(catalogue.PACKAGED) else f"folder:{name}"
+        return ModelFiles(folder, name, f"warm_start:{origin}")
+    snapshot = download_model(source, spec.get("revision"))
+    return ModelFiles(snapshot.folder, name, f"warm_start:hub:{source}@{snapshot.commit}")
+
+
+def _from_encoder(
+    spec: Mapping[str, Any], source: ModelFiles, max_source_tokens: int, max_target_tokens: int
+) -> LoadedModel:
+    from kilowit.parts.warm_start import warm_start
+
+    family = catalogue.warm_start_family(spec)
+    limits = family.position_limits(catalogue.warm_start_config(spec, source.folder))
+    _check_positions(source.name, limits, max_source_tokens, max_target_tokens)
+    if not catalogue.has_weights(source.folder):
+        raise PartError("the folder has a configuration but no weights", place=str(source.folder), hint=_NO_WEIGHTS)
+    tokenizer = load_tokenizer(Path(spec["tokenizer"]) if spec.get("tokenizer") else source.folder)
+    model = warm_start(family.name, source.folder, _framing_ids(tokenizer))
+    _check_vocabulary(tokenizer, model, source)
+    return LoadedModel(model, tokenizer, family, source.source, f"{family.name}-{source.name}")
 
 
 def _from_scratch(spec: Mapping[str, Any], corpus: Corpus, max_positions: int) -> LoadedModel:
@@ -134,13 +167,19 @@ def _from_folder(
         described = f"{described} (random weights)"
     else:
         model = _load_weights(source)
-    if len(tokenizer) > model.config.vocab_size:
+    _check_vocabulary(tokenizer, model, source)
+    return LoadedModel(model, tokenizer, family, described, source.name)
+
+
+def _check_vocabulary(tokenizer: Any, model: Any, source: ModelFiles) -> None:
+    """Refuse a tokenizer with ids that the model has no embeddings for."""
+    vocabulary_size = getattr(model.config, "vocab_size", None) or model.config.decoder.vocab_size
+    if len(tokenizer) > vocabulary_size:
         raise PartError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}",
+            f"the tokenizer has {len(tokenizer)} tokens, the model {vocabulary_size}",
             place=str(source.folder),
             hint="Name the tokenizer that the model was trained with.",
         )
-    return LoadedModel(model, tokenizer, family, described, source.name)
 
 
 def _load_weights(source: ModelFiles) -> Any:
@@ -148,7 +187,7 @@ def _load_weights(source: ModelFiles) -> Any:
         raise PartError(
             "the folder has a configuration but no weights",
             place=str(source.folder),
-            hint="Copy model.safetensors into it, or write `weights: random` to start from random weights.",
+            hint=f"{_NO_WEIGHTS.rstrip('.')}, or write `weights: random` to start from random weights.",
         )
     try:
         model, report = AutoModelForSeq2SeqLM.from_pretrained(
@@ -198,6 +237,12 @@ def _check_positions(name: str, limits: PositionLimits, max_source_tokens: int, 
                 f"{name} has {limit} positions, the study asks for {num_tokens} tokens",
                 hint=f"Set train.{setting} to at most {limit}.",
             )
+    if limits.together is not None and max_source_tokens + max_target_tokens > limits.together:
+        raise PartError(
+            f"{name} has {limits.together} positions for source and target together, the study asks for "
+            f"{max_source_tokens} + {max_target_tokens} tokens",
+            hint="Lower train.max_source_tokens or max_target_tokens.",
+        )
 
 
 def _generation_config(model: Any, family: Family, dataset_name: str) -> GenerationConfig:
@@ -206,11 +251,11 @@ def _generation_config(model: Any, family: Family, dataset_name: str) -> Generat
     A checkpoint's own `min_length` or `max_length` would go on to work beside the study's counts of new tokens.
     """
     defaults = catalogue.generation_defaults(family, dataset_name)
+    own = getattr(model, "generation_config", None)
     kept = {
         key: value
         for key in _KEPT_IDS
-        if (value := getattr(model.generation_config, key, None)) is not None
-        or (value := getattr(model.config, key, None)) is not None
+        if (value := getattr(own, key, None)) is not None or (value := getattr(model.config, key, None)) is not None
     }
     return GenerationConfig(
         **kept,

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kilowit import factors, parts
 from kilowit.cell import Cell
-from kilowit.parts.catalogue import ModelSize, cautions, generation_defaults, resolve_dimensions
+from kilowit.parts.catalogue import ModelSize, cautions, generation_defaults, hub_id, resolve_dimensions
 from kilowit.parts.dataset import Corpus, Split
 from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop, generate_flop
 from kilowit.parts.method import plan_settings
@@ -168,7 +168,7 @@ def workload(cell: Cell) -> Workload:
         padding=PADDING_SORTED if any(call.name == "sortish" for call in cell.methods) else PADDING_RANDOM,
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
-        downloads="hub" in cell.model,
+        downloads=hub_id(cell.model) is not None,
         dataset_basis=data.basis,
         notes=tuple(notes),
     )

@@ -16,7 +16,7 @@ from kilowit import parts
 from kilowit.cell import Cell, model_name
 from kilowit.errors import CellFailure
 from kilowit.meter import Meter
-from kilowit.parts.catalogue import cautions
+from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.flop import flop_per_token
@@ -102,7 +102,7 @@ def idle(run: CellRun) -> None:
 def download(run: CellRun) -> None:
     """Fetch what the study names on the hub; no phase without it."""
     module = parts.load("datasets", run.cell.dataset["name"])
-    fetches_dataset, fetches_model = hasattr(module, "fetch"), "hub" in run.cell.model
+    fetches_dataset, fetches_model = hasattr(module, "fetch"), hub_id(run.cell.model) is not None
     if not (fetches_dataset or fetches_model):
         return
     with run.phase("download"):

@@ -35,7 +35,8 @@ def counted_flop(name: str, num_source_tokens: int, num_target_tokens: int) -> f
     "name",
     ["bart-tiny", "bart-large", "t5-tiny", "t5-base", "pegasus-mini", "pegasus-large", "led-tiny", "led-mini",
      "bigbird_pegasus-tiny", "bigbird_pegasus-mini", "prophetnet-tiny", "prophetnet-large", "pegasus_x-tiny",
-     "pegasus_x-base", "longt5-tiny", "longt5-local-base", "longt5-tglobal-base", "mt5-tiny"],
+     "pegasus_x-base", "longt5-tiny", "longt5-local-base", "longt5-tglobal-base", "mt5-tiny", "bert2bert-tiny",
+     "unilm-tiny"],
 )  # fmt: skip
 @pytest.mark.parametrize(("num_source_tokens", "num_target_tokens"), [(147, 26), (1024, 128)])
 def test_forward_flop_equals_the_flop_counter(name: str, num_source_tokens: int, num_target_tokens: int) -> None:

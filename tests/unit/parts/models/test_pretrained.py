@@ -24,7 +24,7 @@ transformers = pytest.importorskip("transformers")
 LENGTHS = {"max_source_tokens": 64, "max_target_tokens": 32}
 TINY = [
     "bart-tiny", "t5-tiny", "pegasus-tiny", "bigbird_pegasus-tiny", "led-tiny", "longt5-tiny", "mt5-tiny",
-    "pegasus_x-tiny", "prophetnet-tiny",
+    "pegasus_x-tiny", "prophetnet-tiny", "bert2bert-tiny", "unilm-tiny",
 ]  # fmt: skip
 
 
@@ -84,6 +84,9 @@ def test_the_tokenizer_frames_text_as_its_family_does_and_gives_it_back(name: st
     if name in ("bart-tiny", "led-tiny"):
         special = [tokenizer.convert_tokens_to_ids(token) for token in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")]
         assert special == [0, 1, 2, 3, 499] and (ids[0], ids[-1]) == (0, 2)
+    elif name in ("bert2bert-tiny", "unilm-tiny"):
+        special = [tokenizer.convert_tokens_to_ids(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[UNK]")]
+        assert special == [0, 1, 2, 3] and (ids[0], ids[-1]) == (1, 2)
     else:
         texts = ("[PAD]", "[SEP]", "[UNK]") if name == "prophetnet-tiny" else ("<pad>", "</s>", "<unk>")
         special = [tokenizer.convert_tokens_to_ids(token) for token in texts]

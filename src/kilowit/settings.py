@@ -29,7 +29,7 @@ class TrainSettings(Block):
     batch_size: Count = Field(16, description="examples per device and forward pass")
     gradient_accumulation_steps: Count = Field(1, description="forward passes per optimizer step")
     learning_rate: Positive = 5.0e-5
-    schedule: Literal["linear", "constant", "cosine", "constant_with_warmup"] = "linear"
+    schedule: Literal["linear", "constant", "cosine", "constant_with_warmup", "inverse_sqrt"] = "linear"
     warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="optimizer steps of rising learning rate")
     weight_decay: NonNegative = 0.0
     max_grad_norm: NonNegative = Field(1.0, description="clip the gradient's norm; 0 = do not clip")

@@ -158,7 +158,20 @@ def test_baseline_is_predicted_and_scored_without_training(baseline: str, tmp_pa
     assert phase(record, "predict").num_output_tokens is None
 
 
-@pytest.mark.parametrize("size", ["t5-tiny", "pegasus-tiny"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "t5-tiny",
+        "pegasus-tiny",
+        "led-tiny",
+        "bigbird_pegasus-tiny",
+        "prophetnet-tiny",
+        "pegasus_x-tiny",
+        "longt5-tiny",
+        "bert2bert-tiny",
+        "unilm-tiny",
+    ],
+)
 def test_other_families_go_the_whole_way(size: str, tmp_path: Path) -> None:
     record = worker_cells.run(tmp_path, model=f"{{scratch: {size}, vocabulary_size: 300}}")
     assert record.status == "finished", record.error_message

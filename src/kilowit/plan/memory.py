@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kilowit.parts.model import Dimensions
 from kilowit.plan.hardware import Hardware
 from kilowit.plan.interval import Interval
 from kilowit.plan.workload import Workload
@@ -86,13 +87,34 @@ def _activation_byte(work: Workload, source: Interval, target: Interval) -> Inte
     d = work.size.dimensions
     width = 1.0 if work.precision != "fp32" else 2.0
     per_token = ACTIVATION_BYTE_FP16 * width * d.d_model
-    linear = source * (d.encoder_layers * per_token) + target * (1.5 * d.decoder_layers * per_token)
+    streams = 1 + d.num_future_tokens
+    linear = _computed(d, source) * (d.encoder_layers * per_token) + target * (
+        1.5 * streams * d.decoder_layers * per_token
+    )
     scores = SCORE_BYTE_FP16 * width * d.num_heads
-    pairs = source * source * d.encoder_layers + (target * target + source * target) * d.decoder_layers
+    pairs = _pairs(d, source) * d.encoder_layers + (target * target + source * target) * (streams * d.decoder_layers)
     kept = pairs * scores
-    logits = target * (4 * d.vocabulary_size) * NUM_LOGIT_COPIES
+    logits = target * (4 * d.vocabulary_size * max(1, d.num_future_tokens)) * NUM_LOGIT_COPIES
+    if d.keeps_scores:
+        return linear + kept + logits
     # Fused attention keeps no scores: they count in full only at the high end.
     return linear + Interval(0.0, 0.2 * kept.likely, kept.high) + logits
+
+
+def _computed(dimensions: Dimensions, source: Interval) -> Interval:
+    """Return source tokens as the encoder computes them: sparse attention pads to its blocks."""
+    pattern = dimensions.encoder_pattern
+    return source if pattern is None else Interval(*(pattern.cost(n).ffn_positions for n in _ends(source)))
+
+
+def _pairs(dimensions: Dimensions, source: Interval) -> Interval:
+    """Return pairs of source tokens whose scores an encoder layer computes."""
+    pattern = dimensions.encoder_pattern
+    return source * source if pattern is None else Interval(*sorted(pattern.cost(n).pairs for n in _ends(source)))
+
+
+def _ends(interval: Interval) -> tuple[float, float, float]:
+    return interval.low, interval.likely, interval.high
 
 
 def _predict_byte(work: Workload) -> Interval:

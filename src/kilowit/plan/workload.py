@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from kilowit import factors, parts
 from kilowit.cell import Cell
-from kilowit.parts.catalogue import ModelSize, generation_defaults, resolve_dimensions
+from kilowit.parts.catalogue import ModelSize, cautions, generation_defaults, hub_id, resolve_dimensions
 from kilowit.parts.dataset import Corpus, Split
 from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop, generate_flop
 from kilowit.parts.method import plan_settings
@@ -149,6 +149,8 @@ def workload(cell: Cell) -> Workload:
     defaults = generation_defaults(family, cell.dataset["name"]) if family else None
     longest = predict.max_new_tokens or (defaults.max_new_tokens if defaults else train.max_target_tokens)
     notes = [] if data.source_tokens else [f"lengths of {cell.dataset['name']} are not known: wide intervals"]
+    if size is not None:
+        notes += cautions(size.family, size.dimensions, train.max_source_tokens)
     if size is None and not cell.is_baseline:
         notes.append("size of the model is not known here: no estimate of its time, try --probe")
     return Workload(
@@ -166,7 +168,7 @@ def workload(cell: Cell) -> Workload:
         padding=PADDING_SORTED if any(call.name == "sortish" for call in cell.methods) else PADDING_RANDOM,
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
-        downloads="hub" in cell.model,
+        downloads=hub_id(cell.model) is not None,
         dataset_basis=data.basis,
         notes=tuple(notes),
     )

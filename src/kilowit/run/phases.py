@@ -16,6 +16,7 @@ from kilowit import parts
 from kilowit.cell import Cell, model_name
 from kilowit.errors import CellFailure
 from kilowit.meter import Meter
+from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.flop import flop_per_token
@@ -101,7 +102,7 @@ def idle(run: CellRun) -> None:
 def download(run: CellRun) -> None:
     """Fetch what is not on this machine yet; no phase where no part fetches anything."""
     module = parts.load("datasets", run.cell.dataset["name"])
-    fetches_dataset, fetches_model = hasattr(module, "fetch"), "hub" in run.cell.model
+    fetches_dataset, fetches_model = hasattr(module, "fetch"), hub_id(run.cell.model) is not None
     if not (fetches_dataset or fetches_model):
         return
     with run.phase("download"):
@@ -135,13 +136,16 @@ def load(run: CellRun, corpus: Corpus) -> LoadedModel:
         family = _family_name(run)
         run.settings = plan_settings(run.cell.settings, run.cell.methods, family)
         train = run.settings.train
-        return load_model(
+        loaded = load_model(
             run.cell.model,
             corpus=corpus,
             seed=run.cell.seed,
             max_source_tokens=train.max_source_tokens,
             max_target_tokens=train.max_target_tokens,
         )
+        for text in cautions(loaded.family, _dimensions(loaded), train.max_source_tokens):
+            run.meter.note("warning", text)
+        return loaded
 
 
 def _family_name(run: CellRun) -> str | None:

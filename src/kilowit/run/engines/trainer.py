@@ -214,15 +214,25 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
 
 
 def token_loss_sum(model: Any, inputs: dict[str, Any], label_smoothing: float) -> tuple[Any, Any]:
-    """Return the summed cross entropy of all target tokens, a 0-d tensor, and the model's outputs."""
+    """Return the summed cross entropy of all target tokens, a 0-d tensor, and the model's outputs.
+
+    A model that predicts several tokens at once (ProphetNet) trains on the mean of its streams, as its authors do, and
+    is validated on the next token.
+    """
     inputs = dict(inputs)
     labels_BT = inputs.pop("labels")
     outputs = model(**inputs, use_cache=False)
-    logits_NV = outputs.logits.flatten(0, 1).float()
-    total = cross_entropy(
-        logits_NV, labels_BT.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing
-    )
-    return total, outputs
+    streams = [outputs.logits]
+    if model.training and getattr(outputs, "logits_ngram", None) is not None:
+        streams += outputs.logits_ngram.unbind(1)
+    total = sum(
+        cross_entropy(
+            logits_BTV.flatten(0, 1).float(), labels_BT.flatten(),
+            ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing,
+        )
+        for logits_BTV in streams
+    )  # fmt: skip
+    return total / len(streams), outputs
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]

@@ -7,6 +7,8 @@ A file ``parts/methods/<name>.py`` defines
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
 * ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
+* ``UNAVAILABLE`` and ``SUCCESSOR``: why a method that people ask for is not to be had, and what took its place; such a
+  file is a card only, and a study that names it is refused when it is checked;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
 * up to five plain functions, called in the order of the recipe, each taking a value and returning one:
   ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
@@ -127,11 +129,13 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
         family: the model family, or None when it is not known yet.
 
     Raises:
-        PartError: two methods conflict, or one does not work with the family or the settings.
+        PartError: two methods conflict, or one is not available or does not work with the family or the settings.
     """
     used = {call.name for call in methods}
     for call in methods:
         module = call.module
+        if reason := getattr(module, "UNAVAILABLE", None):
+            raise PartError(f'method "{call.name}" is not available: {reason}', hint=f"Take {module.SUCCESSOR}.")
         if clash := sorted(used & set(getattr(module, "CONFLICTS_WITH", ()))):
             raise PartError(f'method "{call.name}" conflicts with "{clash[0]}"', hint="Put them in two recipes.")
         families = getattr(module, "FAMILIES", None)

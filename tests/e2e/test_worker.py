@@ -17,6 +17,10 @@ RECIPES = {
     "bf16": "[bf16]",
     "early_stopping": "[early_stopping]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
+    "gradient_accumulation": "[gradient_accumulation]",
+    "gradient_checkpointing": "[gradient_checkpointing]",
+    "label_smoothing": "[label_smoothing]",
+    "low_resource": "[{low_resource: {fraction: 0.5}}]",
     "sortish": "[{sortish: {pool_batches: 4}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
 }

@@ -87,6 +87,9 @@ def _activation_byte(work: Workload, source: Interval, target: Interval) -> Inte
     width = 1.0 if work.precision != "fp32" else 2.0
     per_token = ACTIVATION_BYTE_FP16 * width * d.d_model
     linear = source * (d.encoder_layers * per_token) + target * (1.5 * d.decoder_layers * per_token)
+    if work.recomputes:  # the input of every layer, and all of the layer whose turn it is
+        inputs = (source * d.encoder_layers + target * d.decoder_layers) * (2 * width * d.d_model)
+        return inputs + (source + target * 1.5) * per_token + target * (4 * d.vocabulary_size) * NUM_LOGIT_COPIES
     scores = SCORE_BYTE_FP16 * width * d.num_heads
     pairs = source * source * d.encoder_layers + (target * target + source * target) * d.decoder_layers
     kept = pairs * scores

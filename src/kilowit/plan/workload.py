@@ -48,6 +48,7 @@ class Workload:
     predict_batch_size: int
     trained_fraction: float  # share of the parameters that have a gradient
     padding: Interval  # padded over real tokens
+    recomputes: bool  # layers keep their input alone, and run again in the backward pass
     is_baseline: bool
     baseline: str
     downloads: bool  # the model comes from the hub
@@ -106,7 +107,7 @@ class Workload:
 
     def train_flop(self) -> Interval:
         """Return FLOPs of all training steps; frozen parameters save their part of the backward pass."""
-        backward = (TRAIN_PER_FORWARD - 1) * (1 + self.trained_fraction) / 2
+        backward = (TRAIN_PER_FORWARD - 1) * (1 + self.trained_fraction) / 2 + (1 if self.recomputes else 0)
         return self.forward_flop() * self.num_examples_seen * (1 + backward)
 
     def predict_flop(self) -> Interval:
@@ -154,7 +155,7 @@ def workload(cell: Cell) -> Workload:
     return Workload(
         size=size,
         settings=settings,
-        num_train_examples=data.train,
+        num_train_examples=_kept_examples(cell, data.train),
         num_validation_examples=data.validation,
         num_test_examples=data.test,
         source_tokens=source,
@@ -164,6 +165,7 @@ def workload(cell: Cell) -> Workload:
         predict_batch_size=predict.batch_size or 2 * train.batch_size,
         trained_fraction=_trained_fraction(cell, size),
         padding=PADDING_SORTED if any(call.name == "sortish" for call in cell.methods) else PADDING_RANDOM,
+        recomputes=any(call.name == "gradient_checkpointing" for call in cell.methods),
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
         downloads="hub" in cell.model,
@@ -244,6 +246,15 @@ def _decoding_steps(target: Interval, longest: int) -> Interval:
     """Return the steps of a batch: it runs until its longest summary ends, at most `longest`."""
     likely = min(float(longest), (target.likely + longest) / 2)
     return Interval(min(target.low, likely), likely, float(longest))
+
+
+def _kept_examples(cell: Cell, whole: Interval) -> Interval:
+    """Return the training examples that the method low_resource leaves."""
+    for call in cell.methods:
+        if call.name == "low_resource":
+            num_kept = call.parsed_options.num_kept  # type: ignore[attr-defined]
+            return Interval(*(float(min(num_kept(int(n)), n)) for n in (whole.low, whole.likely, whole.high)))
+    return whole
 
 
 def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:

@@ -100,3 +100,18 @@ def test_a_local_corpus_is_read_for_its_counts_and_words(make_study: MakeStudy) 
     assert work.num_train_examples == Interval.exactly(200)
     assert work.source_tokens.likely == pytest.approx(100 * 1.4)  # 100 words a document
     assert work.target_tokens.likely == pytest.approx(3 * 1.4)
+
+
+def test_low_resource_leaves_fewer_examples_to_plan_for(make_study: MakeStudy) -> None:
+    work = samsum(make_study, [{"low_resource": {"fraction": 0.1}}])
+    assert work.num_train_examples.likely == 1473
+    assert samsum(make_study, [{"low_resource": {"num_examples": 100}}]).num_train_examples.likely == 100
+
+
+def test_recomputation_is_planned_as_a_third_more_flops_and_less_memory(make_study: MakeStudy) -> None:
+    plain, recomputed = samsum(make_study), samsum(make_study, ["gradient_checkpointing"])
+    assert recomputed.train_flop().likely == pytest.approx(4 / 3 * plain.train_flop().likely)
+    plain_byte, recomputed_byte = model_memory_byte(plain), model_memory_byte(recomputed)
+    assert plain_byte is not None
+    assert recomputed_byte is not None
+    assert recomputed_byte.likely < 0.6 * plain_byte.likely

@@ -14,17 +14,19 @@ from kilowit.run import worker
 
 RECIPES = {
     "adafactor": "[adafactor]",
+    "adam8bit": "[adam8bit]",
     "bf16": "[bf16]",
     "early_stopping": "[early_stopping]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
     "gradient_accumulation": "[gradient_accumulation]",
     "gradient_checkpointing": "[gradient_checkpointing]",
     "label_smoothing": "[label_smoothing]",
+    "lora": "[{lora: {r: 4}}]",
     "low_resource": "[{low_resource: {fraction: 0.5}}]",
     "sortish": "[{sortish: {pool_batches: 4}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
 }
-NEEDS_CUDA = {"fp16"}
+NEEDS_CUDA = {"fp16", "tf32"}
 
 
 @pytest.fixture(scope="module")

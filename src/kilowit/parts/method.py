@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final
 
@@ -165,7 +166,31 @@ def has_nvidia_gpu() -> bool:
         pynvml.nvmlShutdown()
 
 
-REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {"nvidia_gpu": ("an NVIDIA GPU", has_nvidia_gpu)}
+def has_ampere_gpu() -> bool:
+    """Whether the driver has an NVIDIA GPU of compute capability 8.0 or higher."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    try:
+        devices = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return any(pynvml.nvmlDeviceGetCudaComputeCapability(device)[0] >= 8 for device in devices)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _package(name: str, extra: str) -> tuple[str, Callable[[], bool]]:
+    return f"the package {name} (pip install 'kilowit[{extra}]')", lambda: find_spec(name) is not None
+
+
+REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {
+    "nvidia_gpu": ("an NVIDIA GPU", has_nvidia_gpu),
+    "ampere_gpu": ("an NVIDIA GPU of Ampere or newer", has_ampere_gpu),
+    "bitsandbytes": _package("bitsandbytes", "adam8bit"),
+    "peft": _package("peft", "lora"),
+}
 
 
 def require_machine(methods: Iterable[MethodCall]) -> None:
@@ -178,7 +203,8 @@ def require_machine(methods: Iterable[MethodCall]) -> None:
         for requirement in getattr(call.module, "REQUIRES", ()):
             what, is_met = REQUIREMENTS[requirement]
             if not is_met():
+                place = "run the study where there is one; `kilowit plan --gpu` plans for it"
+                instead = place if requirement.endswith("_gpu") else "install it in the environment that runs the study"
                 raise PlanError(
-                    f'method "{call.name}" needs {what} and there is none here',
-                    hint="Exclude it, or run the study where there is one; `kilowit plan --gpu` plans for it.",
+                    f'method "{call.name}" needs {what} and there is none here', hint=f"Exclude it, or {instead}."
                 )

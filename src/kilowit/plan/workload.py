@@ -57,7 +57,7 @@ class Workload:
 
     @property
     def precision(self) -> str:
-        """fp32, fp16 or bf16."""
+        """fp32, tf32, fp16 or bf16."""
         return str(self.settings.precision)
 
     @property
@@ -258,7 +258,13 @@ def _kept_examples(cell: Cell, whole: Interval) -> Interval:
 
 
 def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:
-    """Return the share of parameters that have a gradient: all, less what the method freeze names."""
+    """Return the share of parameters that have a gradient: all, less what freeze and lora leave out."""
+    for call in cell.methods:
+        if call.name == "lora" and size is not None:
+            d, r = size.dimensions, call.parsed_options.r  # type: ignore[attr-defined]
+            # Query and value of every attention; other choices of modules are of the same order.
+            num_matrices = 2 * (d.encoder_layers + 2 * d.decoder_layers)
+            return min(1.0, float(num_matrices * r * (d.d_model + d.d_attention) / size.num_parameters))
     frozen = {name for call in cell.methods if call.name == "freeze" for name in call.options.get("modules", ())}
     if size is None or not frozen:
         return 1.0

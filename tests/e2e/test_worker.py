@@ -15,6 +15,7 @@ from kilowit.run import worker
 RECIPES = {
     "adafactor": "[adafactor]",
     "adam8bit": "[adam8bit]",
+    "batch_size": "[{batch_size: {memory_byte: 40000000, max_batch_size: 32}}]",
     "bf16": "[bf16]",
     "early_stopping": "[early_stopping]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",

@@ -10,9 +10,10 @@ A file ``parts/methods/<name>.py`` defines
 * ``UNAVAILABLE`` and ``SUCCESSOR``: why a method that people ask for is not to be had, and what took its place; such a
   file is a card only, and a study that names it is refused when it is checked;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
-* up to five plain functions, called in the order of the recipe, each taking a value and returning one:
+* up to six plain functions, called in the order of the recipe, each taking a value and returning one:
   ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
-  ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
+  ``tune(settings, options, facts, rehearsal)``, ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
+  `tune` settles in the warm-up what only a look at the memory can tell;
 * ``applied(run, options)``: the evidence that it took effect. It must be there: libraries accept options
   that do nothing, and a saving that was never applied must fail the run, not flatter it.
 

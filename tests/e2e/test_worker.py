@@ -25,6 +25,7 @@ RECIPES = {
     "lora": "[{lora: {r: 4}}]",
     "low_resource": "[{low_resource: {fraction: 0.5}}]",
     "sortish": "[{sortish: {pool_batches: 4}}]",
+    "sparse_attention": "[{sparse_attention: {window: 4}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
 }
 NEEDS_CUDA = {"fp16", "tf32"}

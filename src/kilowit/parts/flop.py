@@ -50,7 +50,7 @@ def forward_flop(dimensions: Dimensions, num_source_tokens: float, num_target_to
     """
     source, target = num_source_tokens, num_target_tokens
     each = flop_per_token(dimensions)
-    scores = _score_flop(dimensions, source**2, target**2, source * target)
+    scores = _score_flop(dimensions, _encoder_pairs(dimensions, source), target**2, source * target)
     return each.source * source + each.target * target + scores
 
 
@@ -65,7 +65,9 @@ def generate_flop(dimensions: Dimensions, num_source_tokens: float, num_new_toke
     """
     d, each = dimensions, flop_per_token(dimensions)
     cross_keys_and_values = 2.0 * d.decoder_layers * 2 * d.d_model * d.d_attention
-    encoder = (each.source - cross_keys_and_values) * num_source_tokens + _score_flop(d, num_source_tokens**2, 0, 0)
+    encoder = (each.source - cross_keys_and_values) * num_source_tokens + _score_flop(
+        d, _encoder_pairs(d, num_source_tokens), 0, 0
+    )
     past = num_new_tokens * (num_new_tokens + 1) / 2
     beam = (
         cross_keys_and_values * num_source_tokens
@@ -73,6 +75,12 @@ def generate_flop(dimensions: Dimensions, num_source_tokens: float, num_new_toke
         + _score_flop(d, 0, past, num_source_tokens * num_new_tokens)
     )
     return encoder + num_beams * beam
+
+
+def _encoder_pairs(dimensions: Dimensions, num_source_tokens: float) -> float:
+    """Pairs of a query and a key in one encoder layer."""
+    most = dimensions.max_encoder_keys
+    return num_source_tokens * (num_source_tokens if most is None else min(num_source_tokens, most))
 
 
 def _score_flop(dimensions: Dimensions, encoder_pairs: float, decoder_pairs: float, cross_pairs: float) -> float:

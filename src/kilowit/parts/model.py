@@ -32,6 +32,7 @@ class Dimensions:
     vocabulary_size: int
     num_heads: int
     num_ffn_matrices: int = 2  # 3 where the feed-forward is gated (T5 v1.1, Flan-T5)
+    max_encoder_keys: int | None = None  # keys that a source token sees at most; None = all (sparse_attention)
 
 
 @dataclass(frozen=True)

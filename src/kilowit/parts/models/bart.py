@@ -87,6 +87,7 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
         decoder_ffn=config["decoder_ffn_dim"],
         vocabulary_size=config["vocab_size"],
         num_heads=config["encoder_attention_heads"],
+        max_encoder_keys=config.get("max_encoder_keys"),
     )
 
 

@@ -84,6 +84,7 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
         decoder_ffn=config["d_ff"],
         vocabulary_size=config["vocab_size"],
         num_heads=config["num_heads"],
+        max_encoder_keys=config.get("max_encoder_keys"),
         num_ffn_matrices=3 if str(config.get("feed_forward_proj", "relu")).startswith("gated-") else 2,
     )
 

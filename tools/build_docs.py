@@ -207,6 +207,8 @@ def method_page(name: str) -> str:
     options = getattr(module, "Options", None)
     if options is not None and options.model_fields:
         text += ["## Options\n\n", fields_table(options)]
+    if reason := getattr(module, "UNAVAILABLE", None):
+        text += [f"## Not available\n\n{reason[0].upper()}{reason[1:]}. Take {module.SUCCESSOR}.\n\n"]
     expects: tuple[Expectation, ...] = getattr(module, "EXPECTS", ())
     if expects:
         text += ["## What it promises\n\nAgainst plain fine-tuning; the report sets the measured value beside it.\n\n"]

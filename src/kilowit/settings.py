@@ -34,7 +34,9 @@ class TrainSettings(Block):
     weight_decay: NonNegative = 0.0
     max_grad_norm: NonNegative = Field(1.0, description="clip the gradient's norm; 0 = do not clip")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    optimizer: Literal["adamw", "adafactor", "adam8bit"] = Field(
+        "adamw", description="adam8bit needs the package bitsandbytes; the method of that name checks and proves it"
+    )
     max_source_tokens: Count = 512
     max_target_tokens: Count = 128
     num_validations: Annotated[int, Field(ge=0)] = Field(
@@ -89,7 +91,7 @@ class BudgetSettings(Block):
     wall_hour: Positive | None = None
 
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
 class Settings(Block):
@@ -98,8 +100,8 @@ class Settings(Block):
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
     measure: MeasureSettings = MeasureSettings()
-    # Number format of the matrix products in every forward pass (autocast; weights stay fp32). Not a key of a
-    # study: the methods bf16 and fp16 set it, so that nobody can have it without its checks and its evidence.
+    # Number format of the matrix products in every forward pass (autocast, or products of fp32 in TF32; weights stay
+    # fp32). Not a key of a study: the methods of these names set it, so that nobody has it without checks and evidence.
     precision: Precision = "fp32"
 
     def with_precision(self, precision: Precision) -> Settings:

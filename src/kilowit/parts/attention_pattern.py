@@ -52,6 +52,23 @@ class SlidingWindow:
 
 
 @dataclass(frozen=True)
+class KeyLimit:
+    """Attention that shows each token at most so many keys, as the method sparse_attention computes it."""
+
+    num_keys: int
+
+    def cost(self, num_source_tokens: float) -> PatternCost:
+        """Count a limited number of keys for every token."""
+        n = num_source_tokens
+        return PatternCost(n, n, n * min(n, self.num_keys))
+
+
+def key_limit(num_keys: int | None) -> KeyLimit | None:
+    """Return the pattern of `max_encoder_keys` in a config.json; None = every token sees every other."""
+    return None if num_keys is None else KeyLimit(num_keys)
+
+
+@dataclass(frozen=True)
 class BlockSparse:
     """BigBird: global first and last block, three blocks of window, random blocks; full attention when short."""
 

@@ -7,10 +7,13 @@ A file ``parts/methods/<name>.py`` defines
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
 * ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
+* ``UNAVAILABLE`` and ``SUCCESSOR``: why a method that people ask for is not to be had, and what took its place; such a
+  file is a card only, and a study that names it is refused when it is checked;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
-* up to five plain functions, called in the order of the recipe, each taking a value and returning one:
+* up to six plain functions, called in the order of the recipe, each taking a value and returning one:
   ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
-  ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
+  ``tune(settings, options, facts, rehearsal)``, ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
+  `tune` settles in the warm-up what only a look at the memory can tell;
 * ``applied(run, options)``: the evidence that it took effect. It must be there: libraries accept options
   that do nothing, and a saving that was never applied must fail the run, not flatter it.
 
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final
 
@@ -127,11 +131,13 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
         family: the model family, or None when it is not known yet.
 
     Raises:
-        PartError: two methods conflict, or one does not work with the family or the settings.
+        PartError: two methods conflict, or one is not available or does not work with the family or the settings.
     """
     used = {call.name for call in methods}
     for call in methods:
         module = call.module
+        if reason := getattr(module, "UNAVAILABLE", None):
+            raise PartError(f'method "{call.name}" is not available: {reason}', hint=f"Take {module.SUCCESSOR}.")
         if clash := sorted(used & set(getattr(module, "CONFLICTS_WITH", ()))):
             raise PartError(f'method "{call.name}" conflicts with "{clash[0]}"', hint="Put them in two recipes.")
         families = getattr(module, "FAMILIES", None)
@@ -161,7 +167,31 @@ def has_nvidia_gpu() -> bool:
         pynvml.nvmlShutdown()
 
 
-REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {"nvidia_gpu": ("an NVIDIA GPU", has_nvidia_gpu)}
+def has_ampere_gpu() -> bool:
+    """Whether the driver has an NVIDIA GPU of compute capability 8.0 or higher."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False
+    try:
+        devices = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return any(pynvml.nvmlDeviceGetCudaComputeCapability(device)[0] >= 8 for device in devices)
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _package(name: str, extra: str) -> tuple[str, Callable[[], bool]]:
+    return f"the package {name} (pip install 'kilowit[{extra}]')", lambda: find_spec(name) is not None
+
+
+REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {
+    "nvidia_gpu": ("an NVIDIA GPU", has_nvidia_gpu),
+    "ampere_gpu": ("an NVIDIA GPU of Ampere or newer", has_ampere_gpu),
+    "bitsandbytes": _package("bitsandbytes", "adam8bit"),
+    "peft": _package("peft", "lora"),
+}
 
 
 def require_machine(methods: Iterable[MethodCall]) -> None:
@@ -174,7 +204,8 @@ def require_machine(methods: Iterable[MethodCall]) -> None:
         for requirement in getattr(call.module, "REQUIRES", ()):
             what, is_met = REQUIREMENTS[requirement]
             if not is_met():
+                place = "run the study where there is one; `kilowit plan --gpu` plans for it"
+                instead = place if requirement.endswith("_gpu") else "install it in the environment that runs the study"
                 raise PlanError(
-                    f'method "{call.name}" needs {what} and there is none here',
-                    hint="Exclude it, or run the study where there is one; `kilowit plan --gpu` plans for it.",
+                    f'method "{call.name}" needs {what} and there is none here', hint=f"Exclude it, or {instead}."
                 )

@@ -65,11 +65,11 @@ class Hardware:
         """Return the rate that padded FLOPs reach; None if the device cannot do the precision.
 
         Args:
-            precision: fp32, fp16 or bf16.
+            precision: fp32, tf32, fp16 or bf16.
         """
         if self.gpu is None:
             rate = CPU_FLOP_PER_SECOND_PER_CORE * self.num_vcpus
-            return {"fp32": rate, "bf16": rate * CPU_BF16_SPEEDUP}.get(precision)  # the method fp16 needs a GPU
+            return {"fp32": rate, "bf16": rate * CPU_BF16_SPEEDUP}.get(precision)  # fp16 and tf32 need a GPU
         peak = self.gpu.peak_flop_per_second.get(precision)
         if peak is None:
             return None

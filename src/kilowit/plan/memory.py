@@ -18,6 +18,8 @@ from kilowit.plan.workload import Workload
 
 BYTE_PER_PARAMETER_FP32: Final = 4
 ADAMW_BYTE_PER_PARAMETER: Final = 8
+ADAM8BIT_BYTE_PER_PARAMETER: Final = 2.1  # two moments of a byte, and a scale for each 256 of them
+HALF_PRECISIONS: Final = ("bf16", "fp16")
 ACTIVATION_BYTE_FP16: Final = 34.0
 SCORE_BYTE_FP16: Final = 5.0
 NUM_LOGIT_COPIES: Final = Interval(2, 3, 5)
@@ -71,9 +73,8 @@ def _train_byte(work: Workload) -> Interval:
     assert work.size is not None
     train, n = work.settings.train, float(work.size.num_parameters)
     trained = n * work.trained_fraction
-    state = ADAMW_BYTE_PER_PARAMETER if train.optimizer == "adamw" else 0.1
-    fixed = BYTE_PER_PARAMETER_FP32 * n + (BYTE_PER_PARAMETER_FP32 + state) * trained
-    if work.precision != "fp32":
+    fixed = BYTE_PER_PARAMETER_FP32 * n + (BYTE_PER_PARAMETER_FP32 + _state_byte_per_parameter(work)) * trained
+    if work.precision in HALF_PRECISIONS:
         fixed += 2 * n
     # The longest batch decides: likely one is full of documents at the maximum.
     source = Interval(work.source_tokens.likely, train.max_source_tokens, train.max_source_tokens)
@@ -81,16 +82,30 @@ def _train_byte(work: Workload) -> Interval:
     return fixed + _activation_byte(work, source, target) * train.batch_size
 
 
+def _state_byte_per_parameter(work: Workload) -> float:
+    """Return the optimizer's bytes per trained parameter; 8-bit AdamW leaves the embeddings' moments in fp32."""
+    assert work.size is not None
+    if work.settings.train.optimizer == "adafactor":
+        return 0.1
+    if work.settings.train.optimizer == "adamw":
+        return ADAMW_BYTE_PER_PARAMETER
+    embedded = work.size.dimensions.vocabulary_size * work.size.dimensions.d_model / work.size.num_parameters
+    return ADAM8BIT_BYTE_PER_PARAMETER * (1 - embedded) + ADAMW_BYTE_PER_PARAMETER * embedded
+
+
 def _activation_byte(work: Workload, source: Interval, target: Interval) -> Interval:
     """Return bytes per example that the backward pass needs."""
     assert work.size is not None
     d = work.size.dimensions
-    width = 1.0 if work.precision != "fp32" else 2.0
+    width = 1.0 if work.precision in HALF_PRECISIONS else 2.0
     per_token = ACTIVATION_BYTE_FP16 * width * d.d_model
     streams = 1 + d.num_future_tokens
     linear = _computed(d, source) * (d.encoder_layers * per_token) + target * (
         1.5 * streams * d.decoder_layers * per_token
     )
+    if work.recomputes:  # the input of every layer, and all of the layer whose turn it is
+        inputs = (source * d.encoder_layers + target * d.decoder_layers) * (2 * width * d.d_model)
+        return inputs + (source + target * 1.5) * per_token + target * (4 * d.vocabulary_size) * NUM_LOGIT_COPIES
     scores = SCORE_BYTE_FP16 * width * d.num_heads
     pairs = _pairs(d, source) * d.encoder_layers + (target * target + source * target) * (streams * d.decoder_layers)
     kept = pairs * scores

@@ -48,6 +48,7 @@ class Workload:
     predict_batch_size: int
     trained_fraction: float  # share of the parameters that have a gradient
     padding: Interval  # padded over real tokens
+    recomputes: bool  # layers keep their input alone, and run again in the backward pass
     is_baseline: bool
     baseline: str
     downloads: bool  # the model comes from the hub
@@ -56,7 +57,7 @@ class Workload:
 
     @property
     def precision(self) -> str:
-        """fp32, fp16 or bf16."""
+        """fp32, tf32, fp16 or bf16."""
         return str(self.settings.precision)
 
     @property
@@ -106,7 +107,7 @@ class Workload:
 
     def train_flop(self) -> Interval:
         """Return FLOPs of all training steps; frozen parameters save their part of the backward pass."""
-        backward = (TRAIN_PER_FORWARD - 1) * (1 + self.trained_fraction) / 2
+        backward = (TRAIN_PER_FORWARD - 1) * (1 + self.trained_fraction) / 2 + (1 if self.recomputes else 0)
         return self.forward_flop() * self.num_examples_seen * (1 + backward)
 
     def predict_flop(self) -> Interval:
@@ -156,7 +157,7 @@ def workload(cell: Cell) -> Workload:
     return Workload(
         size=size,
         settings=settings,
-        num_train_examples=data.train,
+        num_train_examples=_kept_examples(cell, data.train),
         num_validation_examples=data.validation,
         num_test_examples=data.test,
         source_tokens=source,
@@ -166,6 +167,7 @@ def workload(cell: Cell) -> Workload:
         predict_batch_size=predict.batch_size or 2 * train.batch_size,
         trained_fraction=_trained_fraction(cell, size),
         padding=PADDING_SORTED if any(call.name == "sortish" for call in cell.methods) else PADDING_RANDOM,
+        recomputes=any(call.name == "gradient_checkpointing" for call in cell.methods),
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
         downloads=hub_id(cell.model) is not None,
@@ -248,8 +250,23 @@ def _decoding_steps(target: Interval, longest: int) -> Interval:
     return Interval(min(target.low, likely), likely, float(longest))
 
 
+def _kept_examples(cell: Cell, whole: Interval) -> Interval:
+    """Return the training examples that the method low_resource leaves."""
+    for call in cell.methods:
+        if call.name == "low_resource":
+            num_kept = call.parsed_options.num_kept  # type: ignore[attr-defined]
+            return Interval(*(float(min(num_kept(int(n)), n)) for n in (whole.low, whole.likely, whole.high)))
+    return whole
+
+
 def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:
-    """Return the share of parameters that have a gradient: all, less what the method freeze names."""
+    """Return the share of parameters that have a gradient: all, less what freeze and lora leave out."""
+    for call in cell.methods:
+        if call.name == "lora" and size is not None:
+            d, r = size.dimensions, call.parsed_options.r  # type: ignore[attr-defined]
+            # Query and value of every attention; other choices of modules are of the same order.
+            num_matrices = 2 * (d.encoder_layers + 2 * d.decoder_layers)
+            return min(1.0, float(num_matrices * r * (d.d_model + d.d_attention) / size.num_parameters))
     frozen = {name for call in cell.methods if call.name == "freeze" for name in call.options.get("modules", ())}
     if size is None or not frozen:
         return 1.0

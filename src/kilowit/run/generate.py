@@ -32,7 +32,7 @@ def generation_config(model: Any, settings: PredictSettings) -> Any:
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context in which forward passes compute in `precision`."""
-    if precision == "fp32":
+    if precision in ("fp32", "tf32"):
         return nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
     context: AbstractContextManager[Any] = torch.autocast(device.type, dtype=dtype)

@@ -209,9 +209,10 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
     Raises:
         CellFailure: divergence, or a method that was not applied.
     """
-    with run.phase("warmup"):  # the import takes seconds
+    with run.phase("warmup") as phase:  # the import takes seconds
         from kilowit.run.engines.trainer import train
 
+        _tune(run, loaded, data, phase)
         job = _train_job(run, loaded, data)
     result = train(job)
     _note_memory(run, job)
@@ -229,6 +230,18 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
             f'method "{missing[0].method}" took no effect: {json.dumps(missing[0].evidence, default=str)}',
             hint="Its saving would be flattery. Leave it out, or change its options or the data.",
         )
+
+
+def _tune(run: CellRun, loaded: LoadedModel, data: TrainingData, phase: Any) -> None:
+    """Let the methods settle settings by steps that teach nothing; their energy is the warm-up's."""
+    for call in run.cell.methods:
+        if hasattr(call.module, "tune"):
+            from kilowit.run.rehearsal import Rehearsal
+
+            rehearsal, notebook = Rehearsal(_train_job(run, loaded, data)), run.notebook(call.name)
+            run.settings = call.module.tune(run.settings, call.parsed_options, notebook, rehearsal)
+            phase.count(num_steps=rehearsal.num_steps, num_examples=rehearsal.num_examples_seen)
+            run.meter.note("tuned", f"{call.name} has settled its settings", **notebook)
 
 
 def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, result: TrainResult) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kilowit.evaluation import judge
 
 from kilowit.cli import main
 from kilowit.errors import KilowitError
-from kilowit.evaluation import judge
 
 WORDS = [f"word{i}" for i in range(200)]
 
@@ -70,7 +70,7 @@ def test_published_correlations_of_qags_are_found_again(shared_dir: Path) -> Non
 BAD: dict[str, tuple[Any, str]] = {
     "no array": ({"rows": []}, "not a JSON array of objects"),
     "nothing": ([], "holds no judgements"),
-    "no output": ([judged(1, 1)[0] | {"system_output": None}], "row 0  \"system_output\" is missing"),
+    "no output": ([judged(1, 1)[0] | {"system_output": None}], 'row 0  "system_output" is missing'),
     "no scores": ([judged(1, 1)[0] | {"scores": {}}], '"scores" is missing or empty'),
     "a score of text": ([judged(1, 1)[0] | {"scores": {"relevance": "high"}}], 'human score "relevance" is'),
     "NaN": ([judged(1, 1)[0] | {"scores": {"relevance": float("nan")}}], "is nan"),

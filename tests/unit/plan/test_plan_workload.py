@@ -100,3 +100,29 @@ def test_a_local_corpus_is_read_for_its_counts_and_words(make_study: MakeStudy) 
     assert work.num_train_examples == Interval.exactly(200)
     assert work.source_tokens.likely == pytest.approx(100 * 1.4)  # 100 words a document
     assert work.target_tokens.likely == pytest.approx(3 * 1.4)
+
+
+def test_low_resource_leaves_fewer_examples_to_plan_for(make_study: MakeStudy) -> None:
+    work = samsum(make_study, [{"low_resource": {"fraction": 0.1}}])
+    assert work.num_train_examples.likely == 1473
+    assert samsum(make_study, [{"low_resource": {"num_examples": 100}}]).num_train_examples.likely == 100
+
+
+def test_what_is_not_trained_or_kept_in_8_bits_takes_less_memory(make_study: MakeStudy) -> None:
+    plain, eight_bit, low_rank = (samsum(make_study, recipe) for recipe in ([], ["adam8bit"], ["lora"]))
+    # Rank 8 for query and value of 12 + 2 x 12 attentions of width 1024: 36 x 2 x 8 x 2048 = 1.18 M of 406 M.
+    assert low_rank.trained_fraction == pytest.approx(1_179_648 / 406_291_456)
+    peaks = [model_memory_byte(work) for work in (plain, eight_bit, low_rank)]
+    likely = [peak.likely for peak in peaks if peak is not None]
+    # 355 M of 406 M parameters are no token embeddings: 5.9 bytes less for each; LoRA saves 12 for nearly all.
+    assert likely[0] - likely[1] == pytest.approx(1.1 * 5.9 * 354.8e6, rel=0.01)
+    assert likely[0] - likely[2] == pytest.approx(1.1 * 12 * 405.1e6, rel=0.01)
+
+
+def test_recomputation_is_planned_as_a_third_more_flops_and_less_memory(make_study: MakeStudy) -> None:
+    plain, recomputed = samsum(make_study), samsum(make_study, ["gradient_checkpointing"])
+    assert recomputed.train_flop().likely == pytest.approx(4 / 3 * plain.train_flop().likely)
+    plain_byte, recomputed_byte = model_memory_byte(plain), model_memory_byte(recomputed)
+    assert plain_byte is not None
+    assert recomputed_byte is not None
+    assert recomputed_byte.likely < 0.6 * plain_byte.likely

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kilowit.parts.attention_pattern import key_limit
 from kilowit.parts.model import Dimensions, Family, GenerationDefaults
 
 POSITION_OFFSET: Final = 2  # rows that BART's position table has before position 0
@@ -87,6 +88,7 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
         decoder_ffn=config["decoder_ffn_dim"],
         vocabulary_size=config["vocab_size"],
         num_heads=config["encoder_attention_heads"],
+        encoder_pattern=key_limit(config.get("max_encoder_keys")),
     )
 
 

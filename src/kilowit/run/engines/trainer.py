@@ -29,7 +29,7 @@ from kilowit.run.flop_counter import StepFlop, count_step
 
 NUM_LOGS: Final = 100  # losses read from the device per run; each read waits for the device
 PROGRESS_SECOND: Final = 0.5
-OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adafactor": "adafactor"}
+OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adafactor": "adafactor", "adam8bit": "adamw_bnb_8bit"}
 NUM_WARMUP_STEPS: Final = {"cpu": 1, "cuda": 2}  # the first is counted by torch; CUDA then picks its kernels
 
 
@@ -91,6 +91,7 @@ def trainer_arguments(job: TrainJob, folder: str) -> Seq2SeqTrainingArguments:
         optim=OPTIMIZERS[settings.optimizer],
         bf16=job.settings.precision == "bf16",
         fp16=job.settings.precision == "fp16",
+        tf32=job.settings.precision == "tf32" if on_cuda else None,  # None: on with torch_compile, unasked
         seed=job.seed,
         use_cpu=not on_cuda,
         dataloader_pin_memory=on_cuda,

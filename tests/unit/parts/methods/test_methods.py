@@ -21,6 +21,7 @@ from kilowit.settings import Settings
 from tiny_training import random_split, tiny_model, train_job
 
 METHODS = parts.names("methods")
+UNAVAILABLE = [name for name in METHODS if hasattr(parts.load("methods", name), "UNAVAILABLE")]
 CARD = ("What it does", "When to use", "When not", "Trade-off", "Options", "Works with", "Source")
 
 
@@ -48,6 +49,16 @@ def test_card_names_every_option_and_every_expected_figure_with_its_range(name: 
 def test_conflicts_are_mutual(name: str) -> None:
     for other in parts.load("methods", name).CONFLICTS_WITH:
         assert name in parts.load("methods", other).CONFLICTS_WITH
+
+
+@pytest.mark.parametrize("name", UNAVAILABLE)
+def test_method_that_is_not_to_be_had_is_refused_with_its_reason_and_its_successor(name: str) -> None:
+    module = parts.load("methods", name)
+    with pytest.raises(PartError, match="not available") as raised:
+        plan_settings(Settings(), (MethodCall(name),), "bart")
+    assert module.UNAVAILABLE in raised.value.message
+    assert module.SUCCESSOR in str(raised.value.hint)
+    assert "not available" in parts.card("methods", name).splitlines()[0]
 
 
 def test_methods_in_conflict_are_refused_by_name() -> None:

@@ -15,8 +15,11 @@ from kilowit.run import worker
 RECIPES = {
     "adafactor": "[adafactor]",
     "bf16": "[bf16]",
+    "distill": "[{distill: {decoder_layers: 1}}]",
     "early_stopping": "[early_stopping]",
+    "ensemble": "[{ensemble: {kind: checkpoint_soup, members: 2}}]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
+    "prune": "[{prune: {decoder_layers: 1}}]",
     "sortish": "[{sortish: {pool_batches: 4}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
 }

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,8 +19,8 @@ from kilowit.meter import Meter
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.flop import flop_per_token
-from kilowit.parts.method import TrainedRun, plan_settings
-from kilowit.parts.model import LoadedModel
+from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings
+from kilowit.parts.model import LoadedModel, num_members_of
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
 from kilowit.run.predictions import add_scores, write_predictions
@@ -170,17 +170,21 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
 def adapt(run: CellRun, loaded: LoadedModel) -> None:
     """Let the methods change the model, and put it on its device."""
     with run.phase("load"):
-        import torch
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        loaded.model = run.call_methods("on_model", loaded.model).to(device)
+        loaded.model = run.call_methods("on_model", loaded.model).to(default_device())
         run.model = model_facts(loaded, run.settings)
+
+
+def default_device() -> Any:
+    """Return the torch device that cells run on here."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def model_facts(loaded: LoadedModel, settings: Settings) -> ModelFacts:
     """Return the model's card; parameters that are tied count once."""
     parameters = list(loaded.model.parameters())
-    each = flop_per_token(_dimensions(loaded))
+    each, num_members = flop_per_token(dimensions_of(loaded)), num_members_of(loaded.model)
     return ModelFacts(
         name=loaded.name,
         family=loaded.family.name,
@@ -190,12 +194,13 @@ def model_facts(loaded: LoadedModel, settings: Settings) -> ModelFacts:
         model_disk_byte=sum(p.nbytes for p in parameters),  # what safetensors stores, less a header of some kB
         dtype=f"{str(parameters[0].dtype).removeprefix('torch.')}, computed in {settings.precision}",
         vocabulary_size=loaded.model.config.vocab_size,
-        flop_per_input_token=each.source,
-        flop_per_output_token=each.target,
+        flop_per_input_token=each.source * num_members,
+        flop_per_output_token=each.target * num_members,
     )
 
 
-def _dimensions(loaded: LoadedModel) -> Any:
+def dimensions_of(loaded: LoadedModel) -> Any:
+    """Return the sizes of the model as it is now, methods' changes included."""
     return loaded.family.dimensions(loaded.model.config.to_dict())
 
 
@@ -208,7 +213,7 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
     with run.phase("warmup"):  # the import takes seconds
         from kilowit.run.engines.trainer import train
 
-        job = _train_job(run, loaded, data)
+        job = train_job(run, loaded, data, callbacks_of(run.cell.methods, run.notebooks))
     result = train(job)
     _note_memory(run, job)
     _gather_evidence(run, loaded, data, result)
@@ -218,6 +223,9 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
     ):  # trainer and callbacks hold each other, and the optimizer's memory is not prediction's
         gc.collect()
     loaded.model = run.call_methods("on_trained", loaded.model)
+    assert run.model is not None
+    trained = run.model.num_trainable_parameters
+    run.model = replace(model_facts(loaded, run.settings), num_trainable_parameters=trained)
     if missing := [evidence for evidence in run.methods if not evidence.applied]:
         run.failed_phase = "train"
         raise CellFailure(
@@ -251,19 +259,24 @@ def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, resu
         run.meter.note("evidence", f"{call.name} was {'' if evidence.applied else 'not '}applied", **evidence.numbers)
 
 
-def _train_job(run: CellRun, loaded: LoadedModel, data: TrainingData) -> TrainJob:
+def callbacks_of(calls: Sequence[MethodCall], notebooks: dict[str, dict[str, Any]]) -> list[TrainingCallback]:
+    """Return what the methods hook into training; each notes in its own notebook, made if there is none."""
+    return [
+        callback
+        for call in calls
+        if hasattr(call.module, "callbacks")
+        for callback in call.module.callbacks(call.parsed_options, notebooks.setdefault(call.name, {}))
+    ]
+
+
+def train_job(run: CellRun, loaded: LoadedModel, data: TrainingData, callbacks: list[TrainingCallback]) -> TrainJob:
+    """Return the training of a model as the cell asks for it."""
     from kilowit.run.engines.job import TrainJob
 
-    callbacks = [
-        callback
-        for call in run.cell.methods
-        if hasattr(call.module, "callbacks")
-        for callback in call.module.callbacks(call.parsed_options, run.notebook(call.name))
-    ]
     return TrainJob(
         model=loaded.model,
         pad_token_id=loaded.tokenizer.pad_token_id,
-        dimensions=_dimensions(loaded),
+        dimensions=dimensions_of(loaded),
         data=data,
         settings=run.settings,
         seed=run.cell.seed,
@@ -296,7 +309,7 @@ def save(run: CellRun, loaded: LoadedModel) -> None:
         loaded.tokenizer.save_pretrained(run.folder.model_path)
         phase.set(disk_kept_byte=folder_byte(run.folder.model_path))
     assert run.model is not None
-    weights = sum(path.stat().st_size for path in run.folder.model_path.glob("*.safetensors"))
+    weights = sum(path.stat().st_size for path in run.folder.model_path.rglob("*.safetensors"))
     run.model = ModelFacts(**{**vars(run.model), "model_disk_byte": weights})
 
 
@@ -320,7 +333,7 @@ def predict(run: CellRun, corpus: Corpus, loaded: LoadedModel, test: TokenizedSp
             config=config,
             batch_size=batch_size,
             precision=run.settings.precision,
-            dimensions=_dimensions(loaded),
+            dimensions=dimensions_of(loaded),
             synchronize=synchronize,
             on_batch=run.progress("predict", len(test)),
         )

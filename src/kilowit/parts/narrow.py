@@ -51,13 +51,15 @@ def load_narrowed(folder: Path, config: Any) -> Any:
         OSError, SafetensorError: no ``model.safetensors``, or not the weights of this configuration.
     """
     from safetensors.torch import load_model
-    from transformers import AutoModelForSeq2SeqLM
+    from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
     whole = copy.deepcopy(config)
     num_heads = config.encoder_attention_heads
     whole.encoder_attention_heads = whole.decoder_attention_heads = config.d_model * num_heads // config.d_attention
     slim = narrow(AutoModelForSeq2SeqLM.from_config(whole), num_heads / whole.encoder_attention_heads, 1.0)
     load_model(slim, folder / "model.safetensors")
+    if (folder / "generation_config.json").is_file():  # config.json may say no cache, as training left it
+        slim.generation_config = GenerationConfig.from_pretrained(folder)
     return slim
 
 

@@ -19,7 +19,7 @@ from kilowit import factors as factor_tables
 from kilowit.cell import Cell, model_name
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
-from kilowit.parts.method import MethodCall, plan_settings
+from kilowit.parts.method import MethodCall, plan_settings, plan_size
 from kilowit.parts.paper import paper_training
 from kilowit.settings import (
     Block,
@@ -350,6 +350,8 @@ def _check_recipes(reading: Reading, cells: Iterable[Cell]) -> None:
         family = known.family.name if known else None
         try:
             plan_settings(cell.settings, cell.methods, family)
+            if known is not None:
+                plan_size(known.dimensions, cell.methods)
         except PartError as error:
             hint = f"{error.hint} " if error.hint else ""
             of_family = family is not None and family in error.message

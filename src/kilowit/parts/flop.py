@@ -48,6 +48,15 @@ def flop_per_token(dimensions: Dimensions) -> FlopPerToken:
     )
 
 
+def layer_parameters(dimensions: Dimensions) -> int:
+    """Count the parameters in the matrices of all layers; norms and biases, below 1 %, are left out."""
+    d = dimensions
+    attention_matrix = d.d_model * d.d_attention
+    encoder_layer = 4 * attention_matrix + d.num_ffn_matrices * d.d_model * d.encoder_ffn
+    decoder_layer = 8 * attention_matrix + d.num_ffn_matrices * d.d_model * d.decoder_ffn
+    return d.encoder_layers * encoder_layer + d.decoder_layers * decoder_layer
+
+
 def forward_flop(dimensions: Dimensions, num_source_tokens: float, num_target_tokens: float) -> float:
     """Return the FLOPs of one example's forward pass, all target tokens at once; times 3 for a training step.
 

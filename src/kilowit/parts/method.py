@@ -9,7 +9,14 @@ A file ``parts/methods/<name>.py`` defines
 * ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
 * ``UNAVAILABLE`` and ``SUCCESSOR``: why a method that people ask for is not to be had, and what took its place; such a
   file is a card only, and a study that names it is refused when it is checked;
+* ``requires(options)``: likewise, where it depends on the options;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
+* ``on_size(dimensions, options)``: the sizes that are left to train, for the plan; PartError if there are none;
+* ``num_extra_trainings(options, has_random_weights)``: trainings of the whole model on the bill of ``compress``;
+* ``writes_training_summaries(options)``: whether the whole model summarizes the training documents there too;
+* ``num_members(options)``: models that are trained alike and generate together; these three are for the plan;
+* ``compress(model, options, facts, bench)``: return the model to train in place of the one loaded, before any
+  ``on_model``, in the metered phase ``compress``; `Workbench` says what it has at hand;
 * up to six plain functions, called in the order of the recipe, each taking a value and returning one:
   ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
   ``tune(settings, options, facts, rehearsal)``, ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
@@ -23,17 +30,19 @@ A file ``parts/methods/<name>.py`` defines
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
-from kilowit.parts.tokenized import TrainingData
+from kilowit.parts.model import Dimensions
+from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.settings import Block, Settings
 
 
@@ -92,12 +101,48 @@ class TrainingCallback:
     def on_train_begin(self, model: Any) -> None:
         """Called once, before the first forward pass (the warm-up's)."""
 
+    def on_loss(self, model: Any, inputs: Mapping[str, Any], outputs: Any, loss_sum: Any) -> Any:
+        """Called after each forward pass of training with its summed token loss, 0-d; return the sum to descend.
+
+        `inputs` holds what the forward pass was given, and ``labels``; `outputs` what it returned.
+        """
+        return loss_sum
+
     def on_validation(self, model: Any, num_steps: int, loss: float) -> bool:
         """Called after each validation, `num_steps` optimizer steps into training; True ends training."""
         return False
 
     def on_train_end(self, model: Any) -> None:
         """Called once, after the last step and validation, within the train phase."""
+
+
+class Workbench(Protocol):
+    """What a method's ``compress`` has at hand: the cell's data, its training and its generation, all metered."""
+
+    settings: Settings  # as the methods changed them
+    seed: int
+    data: TrainingData  # assign to it, and the cell trains on that
+    has_random_weights: bool  # nothing has been learned yet: the model is from scratch
+
+    def train(self, model: Any) -> float | None:
+        """Fine-tune a model in place as the study says, without methods, on the bill of ``compress``.
+
+        Returns:
+            Its validation loss at the end; None where the study asks for no validation.
+        """
+        ...
+
+    def train_member(self, method: str, seed: int) -> Any:
+        """Load the cell's model anew from `seed` and train it with all methods but `method`; billed as training."""
+        ...
+
+    def summarize(self, model: Any, split: TokenizedSplit, num_beams: int | None) -> list[array[int] | None]:
+        """Write a summary of each source; return them as targets, tokenized and cut; None where nothing was written.
+
+        Args:
+            num_beams: None = as the study predicts.
+        """
+        ...
 
 
 @dataclass
@@ -153,6 +198,18 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
     return settings
 
 
+def plan_size(dimensions: Dimensions, methods: Iterable[MethodCall]) -> Dimensions:
+    """Let each method of a recipe change the sizes of the model, in order.
+
+    Raises:
+        PartError: a method names parts that the model lacks, or would leave it as it is.
+    """
+    for call in methods:
+        if hasattr(call.module, "on_size"):
+            dimensions = call.module.on_size(dimensions, call.parsed_options)
+    return dimensions
+
+
 def has_nvidia_gpu() -> bool:
     """Ask the driver, not torch: a study is checked without it."""
     import pynvml
@@ -201,7 +258,9 @@ def require_machine(methods: Iterable[MethodCall]) -> None:
         PlanError: naming the first such method and what it lacks here.
     """
     for call in methods:
-        for requirement in getattr(call.module, "REQUIRES", ()):
+        module = call.module
+        needed = module.requires(call.parsed_options) if hasattr(module, "requires") else ()
+        for requirement in (*getattr(module, "REQUIRES", ()), *needed):
             what, is_met = REQUIREMENTS[requirement]
             if not is_met():
                 place = "run the study where there is one; `kilowit plan --gpu` plans for it"

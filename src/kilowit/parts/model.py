@@ -105,3 +105,8 @@ class LoadedModel:
     family: Family
     source: str  # hub:<id>@<revision> | folder:<name> | scratch:<size> | warm_start:<one of these>
     name: str
+
+
+def num_members_of(model: Any) -> int:
+    """Return how many models of one size answer together as this one: 1, or those of an ensemble."""
+    return int(getattr(model, "num_members", 1))

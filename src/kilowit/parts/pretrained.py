@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 import kilowit.parts.unilm_model  # noqa: F401 - makes transformers know the model type
 from kilowit.errors import PartError
@@ -22,6 +22,7 @@ from kilowit.parts import catalogue
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.hub import download_model
 from kilowit.parts.model import Family, LoadedModel, PositionLimits
+from kilowit.parts.narrow import load_narrowed
 from kilowit.parts.tokenizer import train_tokenizer
 
 _KEPT_IDS: Final = (
@@ -161,8 +162,6 @@ def _from_folder(
     tokenizer = load_tokenizer(Path(spec["tokenizer"]) if spec.get("tokenizer") else source.folder)
     described = source.source
     if spec.get("weights") == "random":
-        from transformers import AutoConfig
-
         model = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(source.folder))
         described = f"{described} (random weights)"
     else:
@@ -190,6 +189,9 @@ def _load_weights(source: ModelFiles) -> Any:
             hint=f"{_NO_WEIGHTS.rstrip('.')}, or write `weights: random` to start from random weights.",
         )
     try:
+        config = AutoConfig.from_pretrained(source.folder)
+        if getattr(config, "d_attention", None):  # heads were pruned
+            return load_narrowed(source.folder, config)
         model, report = AutoModelForSeq2SeqLM.from_pretrained(
             source.folder, dtype=torch.float32, output_loading_info=True
         )

@@ -6,6 +6,7 @@ to ten is what a formula knows of a run that nobody has made. A probe or one ear
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from kilowit.plan.hardware import (
@@ -45,7 +46,10 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     rate_or_none = hardware.flop_per_second(work.precision)
     if work.size is None or rate_or_none is None:
         return None
-    train = _train_second(work, hardware, rate_or_none) if train_rate is None else work.train_flop() / train_rate
+    train = _train_second(work, hardware, rate_or_none, train_rate) * work.num_members
+    compress = _compress_second(work, hardware, rate_or_none, train_rate)
+    if compress.likely:
+        phases["compress"] = compress
     per_example = train / work.num_examples_seen
     validated = work.num_validation_examples_seen
     return phases | {
@@ -54,7 +58,7 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
         "load": _load_second(work),
         "train": train,
         "validate": per_example * validated * _VALIDATION_RATE,
-        "predict": _predict_second(work, hardware, rate_or_none),
+        "predict": _predict_second(work, hardware, rate_or_none) * work.num_members,
     }
 
 
@@ -66,7 +70,16 @@ def energy_joule(phases: dict[str, Interval], hardware: Hardware) -> Interval:
     return total
 
 
-def _train_second(work: Workload, hardware: Hardware, rate: Interval) -> Interval:
+def _compress_second(work: Workload, hardware: Hardware, rate: Interval, train_rate: Interval | None) -> Interval:
+    """What the whole model takes before the smaller one is trained: its own training, its summaries of the corpus."""
+    whole = replace(work, size=work.whole_size, num_test_examples=work.num_train_examples, trained_fraction=1.0)
+    second = _train_second(whole, hardware, rate, train_rate) * work.num_extra_trainings
+    return second + _predict_second(whole, hardware, rate) if work.writes_training_summaries else second
+
+
+def _train_second(work: Workload, hardware: Hardware, rate: Interval, train_rate: Interval | None) -> Interval:
+    if train_rate is not None:
+        return work.train_flop() / train_rate
     assert work.size is not None
     d = work.size.dimensions
     num_layers = d.encoder_layers + d.decoder_layers

@@ -76,10 +76,14 @@ def _train_byte(work: Workload) -> Interval:
     fixed = BYTE_PER_PARAMETER_FP32 * n + (BYTE_PER_PARAMETER_FP32 + _state_byte_per_parameter(work)) * trained
     if work.precision in HALF_PRECISIONS:
         fixed += 2 * n
+    fixed += BYTE_PER_PARAMETER_FP32 * n * (work.num_members - 1)  # trained before, they wait for the last
+    teacher_byte = 0.0
+    if work.whole_size is not None and work.whole_size != work.size:  # it may stay beside its student
+        teacher_byte = float(BYTE_PER_PARAMETER_FP32 * work.whole_size.num_parameters)
     # The longest batch decides: likely one is full of documents at the maximum.
     source = Interval(work.source_tokens.likely, train.max_source_tokens, train.max_source_tokens)
     target = Interval(work.target_tokens.likely, train.max_target_tokens, train.max_target_tokens)
-    return fixed + _activation_byte(work, source, target) * train.batch_size
+    return fixed + Interval(0.0, 0.0, teacher_byte) + _activation_byte(work, source, target) * train.batch_size
 
 
 def _state_byte_per_parameter(work: Workload) -> float:
@@ -141,4 +145,4 @@ def _predict_byte(work: Workload) -> Interval:
     logits = NUM_LOGIT_COPIES * (4 * d.vocabulary_size)
     # The optimizer's state stays on the device while summaries are written, unless the worker frees it.
     weights = float(BYTE_PER_PARAMETER_FP32 * work.size.num_parameters)
-    return Interval(1.0, 1.0, 4.0) * weights + (cache + logits) * beams
+    return (Interval(1.0, 1.0, 4.0) * weights + (cache + logits) * beams) * work.num_members

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
@@ -16,8 +16,8 @@ from kilowit import factors, parts
 from kilowit.cell import Cell
 from kilowit.parts.catalogue import ModelSize, cautions, generation_defaults, hub_id, resolve_dimensions
 from kilowit.parts.dataset import Corpus, Split
-from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop, generate_flop
-from kilowit.parts.method import plan_settings
+from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop, generate_flop, layer_parameters
+from kilowit.parts.method import plan_settings, plan_size
 from kilowit.plan.interval import Interval
 from kilowit.settings import Settings
 
@@ -36,7 +36,11 @@ UNKNOWN_EXAMPLES: Final = Interval(1_000, 20_000, 300_000)  # the public dataset
 class Workload:
     """What a cell has to do. Token means are per example, cut at the maxima, without padding."""
 
-    size: ModelSize | None  # None: a baseline, or a hub model that nobody here knows
+    size: ModelSize | None  # None: a baseline, or a hub model that nobody here knows; as the methods changed it
+    whole_size: ModelSize | None  # before the methods changed it
+    num_extra_trainings: int  # of the whole model, on the bill of compress
+    writes_training_summaries: bool  # with the whole model, likewise
+    num_members: int  # models that are trained alike and generate together
     settings: Settings  # as the methods changed them
     num_train_examples: Interval
     num_validation_examples: Interval
@@ -140,7 +144,8 @@ def workload(cell: Cell) -> Workload:
     Raises:
         PartError: a method that does not work with the model, or a local dataset that cannot be read.
     """
-    size = None if cell.is_baseline else resolve_dimensions(cell.model)
+    whole_size = None if cell.is_baseline else resolve_dimensions(cell.model)
+    size = _changed_size(whole_size, cell)
     family = size.family if size else None
     settings = plan_settings(cell.settings, cell.methods, family.name if family else None)
     data = dataset_size(json.dumps(cell.dataset, sort_keys=True))
@@ -156,6 +161,10 @@ def workload(cell: Cell) -> Workload:
         notes.append("size of the model is not known here: no estimate of its time, try --probe")
     return Workload(
         size=size,
+        whole_size=whole_size,
+        num_extra_trainings=_num_extra_trainings(cell),
+        writes_training_summaries=any(_ask(cell, "writes_training_summaries")),
+        num_members=max([1, *_ask(cell, "num_members")]),
         settings=settings,
         num_train_examples=_kept_examples(cell, data.train),
         num_validation_examples=data.validation,
@@ -174,6 +183,26 @@ def workload(cell: Cell) -> Workload:
         dataset_basis=data.basis,
         notes=tuple(notes),
     )
+
+
+def _changed_size(size: ModelSize | None, cell: Cell) -> ModelSize | None:
+    """Return the size of the model that the methods leave to train."""
+    if size is None:
+        return None
+    changed = plan_size(size.dimensions, cell.methods)
+    num_removed = layer_parameters(size.dimensions) - layer_parameters(changed)
+    return size._replace(dimensions=changed, num_parameters=size.num_parameters - num_removed)
+
+
+def _ask(cell: Cell, question: str) -> list[Any]:
+    """Return what each method that defines `question` answers, given its options."""
+    return [getattr(c.module, question)(c.parsed_options) for c in cell.methods if hasattr(c.module, question)]
+
+
+def _num_extra_trainings(cell: Cell) -> int:
+    is_random = "scratch" in cell.model or cell.model.get("weights") == "random"
+    calls = [call for call in cell.methods if hasattr(call.module, "num_extra_trainings")]
+    return sum(call.module.num_extra_trainings(call.parsed_options, is_random) for call in calls)
 
 
 @cache
@@ -271,9 +300,7 @@ def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:
     if size is None or not frozen:
         return 1.0
     d = size.dimensions
-    matrix = d.d_model * d.d_attention
-    encoder = d.encoder_layers * (4 * matrix + d.num_ffn_matrices * d.d_model * d.encoder_ffn)
-    decoder = d.decoder_layers * (8 * matrix + d.num_ffn_matrices * d.d_model * d.decoder_ffn)
+    encoder, decoder = (layer_parameters(replace(d, **{f"{side}_layers": 0})) for side in ("decoder", "encoder"))
     counts = {"encoder": encoder, "decoder": decoder, "embeddings": d.vocabulary_size * d.d_model}
     taken = sum(count for name, count in counts.items() if name in frozen)
     return max(0.0, 1 - taken / size.num_parameters)

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,8 +20,8 @@ from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.flop import flop_per_token
-from kilowit.parts.method import TrainedRun, plan_settings
-from kilowit.parts.model import LoadedModel
+from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings
+from kilowit.parts.model import LoadedModel, num_members_of
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
 from kilowit.run.predictions import add_scores, write_predictions
@@ -174,17 +174,21 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
 def adapt(run: CellRun, loaded: LoadedModel) -> None:
     """Let the methods change the model, and put it on its device."""
     with run.phase("load"):
-        import torch
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        loaded.model = run.call_methods("on_model", loaded.model).to(device)
+        loaded.model = run.call_methods("on_model", loaded.model).to(default_device())
         run.model = model_facts(loaded, run.settings)
+
+
+def default_device() -> Any:
+    """Return the torch device that cells run on here."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def model_facts(loaded: LoadedModel, settings: Settings) -> ModelFacts:
     """Return the model's card; parameters that are tied count once."""
     parameters = list(loaded.model.parameters())
-    each = flop_per_token(_dimensions(loaded))
+    each, num_members = flop_per_token(dimensions_of(loaded)), num_members_of(loaded.model)
     return ModelFacts(
         name=loaded.name,
         family=loaded.family.name,
@@ -194,12 +198,13 @@ def model_facts(loaded: LoadedModel, settings: Settings) -> ModelFacts:
         model_disk_byte=sum(p.nbytes for p in parameters),  # what safetensors stores, less a header of some kB
         dtype=f"{str(parameters[0].dtype).removeprefix('torch.')}, computed in {settings.precision}",
         vocabulary_size=loaded.model.config.vocab_size,
-        flop_per_input_token=each.source,
-        flop_per_output_token=each.target,
+        flop_per_input_token=each.source * num_members,
+        flop_per_output_token=each.target * num_members,
     )
 
 
-def _dimensions(loaded: LoadedModel) -> Any:
+def dimensions_of(loaded: LoadedModel) -> Any:
+    """Return the sizes of the model as it is now, methods' changes included."""
     return loaded.family.dimensions(loaded.model.config.to_dict())
 
 
@@ -213,16 +218,17 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
         from kilowit.run.engines.trainer import train
 
         _tune(run, loaded, data, phase)
-        job = _train_job(run, loaded, data)
+        job = train_job(run, loaded, data, callbacks_of(run.cell.methods, run.notebooks))
     result = train(job)
     _note_memory(run, job)
     _gather_evidence(run, loaded, data, result)
     del result
-    if (
-        job.device.type == "cuda"
-    ):  # trainer and callbacks hold each other, and the optimizer's memory is not prediction's
+    if job.device.type == "cuda":  # trainer and callbacks hold each other, and the optimizer's memory with them
         gc.collect()
     loaded.model = run.call_methods("on_trained", loaded.model)
+    assert run.model is not None
+    trained = run.model.num_trainable_parameters
+    run.model = replace(model_facts(loaded, run.settings), num_trainable_parameters=trained)
     if missing := [evidence for evidence in run.methods if not evidence.applied]:
         run.failed_phase = "train"
         raise CellFailure(
@@ -238,7 +244,7 @@ def _tune(run: CellRun, loaded: LoadedModel, data: TrainingData, phase: Any) -> 
         if hasattr(call.module, "tune"):
             from kilowit.run.rehearsal import Rehearsal
 
-            rehearsal, notebook = Rehearsal(_train_job(run, loaded, data)), run.notebook(call.name)
+            rehearsal, notebook = Rehearsal(train_job(run, loaded, data, [])), run.notebook(call.name)
             run.settings = call.module.tune(run.settings, call.parsed_options, notebook, rehearsal)
             phase.count(num_steps=rehearsal.num_steps, num_examples=rehearsal.num_examples_seen)
             run.meter.note("tuned", f"{call.name} has settled its settings", **notebook)
@@ -268,19 +274,24 @@ def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, resu
         run.meter.note("evidence", f"{call.name} was {'' if evidence.applied else 'not '}applied", **evidence.numbers)
 
 
-def _train_job(run: CellRun, loaded: LoadedModel, data: TrainingData) -> TrainJob:
+def callbacks_of(calls: Sequence[MethodCall], notebooks: dict[str, dict[str, Any]]) -> list[TrainingCallback]:
+    """Return what the methods hook into training; each notes in its own notebook, made if there is none."""
+    return [
+        callback
+        for call in calls
+        if hasattr(call.module, "callbacks")
+        for callback in call.module.callbacks(call.parsed_options, notebooks.setdefault(call.name, {}))
+    ]
+
+
+def train_job(run: CellRun, loaded: LoadedModel, data: TrainingData, callbacks: list[TrainingCallback]) -> TrainJob:
+    """Return the training of a model as the cell asks for it."""
     from kilowit.run.engines.job import TrainJob
 
-    callbacks = [
-        callback
-        for call in run.cell.methods
-        if hasattr(call.module, "callbacks")
-        for callback in call.module.callbacks(call.parsed_options, run.notebook(call.name))
-    ]
     return TrainJob(
         model=loaded.model,
         pad_token_id=loaded.tokenizer.pad_token_id,
-        dimensions=_dimensions(loaded),
+        dimensions=dimensions_of(loaded),
         data=data,
         settings=run.settings,
         seed=run.cell.seed,
@@ -313,7 +324,7 @@ def save(run: CellRun, loaded: LoadedModel) -> None:
         loaded.tokenizer.save_pretrained(run.folder.model_path)
         phase.set(disk_kept_byte=folder_byte(run.folder.model_path))
     assert run.model is not None
-    weights = sum(path.stat().st_size for path in run.folder.model_path.glob("*.safetensors"))
+    weights = sum(path.stat().st_size for path in run.folder.model_path.rglob("*.safetensors"))
     run.model = ModelFacts(**{**vars(run.model), "model_disk_byte": weights})
 
 
@@ -337,7 +348,7 @@ def predict(run: CellRun, corpus: Corpus, loaded: LoadedModel, test: TokenizedSp
             config=config,
             batch_size=batch_size,
             precision=run.settings.precision,
-            dimensions=_dimensions(loaded),
+            dimensions=dimensions_of(loaded),
             synchronize=synchronize,
             on_batch=run.progress("predict", len(test)),
         )

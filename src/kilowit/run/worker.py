@@ -23,6 +23,7 @@ from kilowit.errors import StoreError
 from kilowit.meter import Meter, MeterResult
 from kilowit.record import PhaseFigures, Record
 from kilowit.run import phases
+from kilowit.run.compress import compress
 from kilowit.run.environment import describe_environment
 from kilowit.run.failure import Failure, Stopped, classify
 from kilowit.run.phases import CellRun
@@ -75,6 +76,7 @@ def run_phases(run: CellRun) -> None:
     else:
         loaded = phases.load(run, corpus)
         data, test = phases.prepare(run, corpus, loaded)
+        data = compress(run, corpus, loaded, data)
         phases.adapt(run, loaded)
         phases.fine_tune(run, loaded, data)
         phases.save(run, loaded)

@@ -126,3 +126,35 @@ def test_recomputation_is_planned_as_a_third_more_flops_and_less_memory(make_stu
     assert plain_byte is not None
     assert recomputed_byte is not None
     assert recomputed_byte.likely < 0.6 * plain_byte.likely
+
+
+def test_student_is_planned_as_published_and_its_teacher_is_in_the_plan(make_study: MakeStudy) -> None:
+    student = samsum(make_study, [{"distill": {"decoder_layers": 6}}])
+    assert student.size is not None
+    assert student.size.num_parameters == pytest.approx(306e6, rel=0.005)  # distilbart-cnn-12-6, checkpoints.csv
+    smallest = samsum(make_study, [{"distill": {"decoder_layers": 3}}])
+    assert smallest.size is not None
+    assert smallest.size.num_parameters == pytest.approx(255e6, rel=0.005)  # distilbart-cnn-12-3
+    gpu = hardware(gpu="H100 SXM5 80GB")
+    plain = phase_seconds(samsum(make_study), gpu)
+    taught = phase_seconds(samsum(make_study, [{"distill": {"decoder_layers": 6, "train_first": True}}]), gpu)
+    writing = phase_seconds(samsum(make_study, [{"distill": {"kind": "pseudo_labels"}}]), gpu)
+    ready = phase_seconds(smallest, gpu)
+    assert plain and taught and writing and ready
+    assert taught["compress"] == plain["train"]
+    assert taught["train"].likely < plain["train"].likely
+    assert writing["compress"].likely > 10 * plain["predict"].likely  # 14,732 documents for 819
+    assert "compress" not in plain
+    assert "compress" not in ready  # the teacher is pretrained
+
+
+def test_members_of_an_ensemble_are_planned_each(make_study: MakeStudy) -> None:
+    gpu = hardware(gpu="H100 SXM5 80GB")
+    plain, three = (samsum(make_study, recipe) for recipe in ([], ["ensemble"]))
+    one, all_ = phase_seconds(plain, gpu), phase_seconds(three, gpu)
+    assert one and all_
+    for name in ("train", "predict"):
+        assert all_[name].likely == pytest.approx(3 * one[name].likely)
+    assert all_["validate"].likely == pytest.approx(3 * one["validate"].likely)
+    soup = samsum(make_study, [{"ensemble": {"kind": "checkpoint_soup"}}], num_validations=3)
+    assert soup.num_members == 1

@@ -83,7 +83,7 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
         encoder_layers=config["encoder_layers"],
         decoder_layers=config["decoder_layers"],
         d_model=config["d_model"],
-        d_attention=config["d_model"],
+        d_attention=config.get("d_attention", config["d_model"]),  # narrower where heads were pruned
         encoder_ffn=config["encoder_ffn_dim"],
         decoder_ffn=config["decoder_ffn_dim"],
         vocabulary_size=config["vocab_size"],
@@ -95,7 +95,8 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
 def num_layer_parameters(config: Mapping[str, Any]) -> int:
     """Count the parameters inside the layers of BART or PEGASUS: biased projections and layer norms."""
     d = config["d_model"]
-    attention = 4 * (d * d + d)
+    width = config.get("d_attention", d)
+    attention = 4 * d * width + 3 * width + d
     norm = 2 * d
     encoder_ffn = 2 * d * config["encoder_ffn_dim"] + config["encoder_ffn_dim"] + d
     decoder_ffn = 2 * d * config["decoder_ffn_dim"] + config["decoder_ffn_dim"] + d

@@ -154,11 +154,18 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         Args:
             num_items_in_batch: target tokens of all batches of the step, on all processes; None = this batch alone.
         """
-        num_tokens = (inputs["labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         total, outputs = token_loss_sum(model, inputs, self.job.settings.train.label_smoothing)
-        # Gradients are averaged over processes afterwards, while `num_tokens` covers them all.
-        loss = total / num_tokens * self.accelerator.num_processes
+        loss = self.mean_loss(model, inputs, outputs, total, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def mean_loss(self, model: Any, inputs: dict[str, Any], outputs: Any, total: Any, num_tokens: Any = None) -> Any:
+        """Let the methods change the summed loss of a batch, and return its share of the step's mean."""
+        if num_tokens is None:
+            num_tokens = (inputs["labels"] != IGNORED).sum()
+        for callback in self.job.callbacks:
+            total = callback.on_loss(model, inputs, outputs, total)
+        # Gradients are averaged over processes afterwards, while `num_tokens` covers them all.
+        return total / num_tokens * self.accelerator.num_processes
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -292,12 +299,16 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         model.train()
 
         def forward() -> Any:
-            return trainer.compute_loss(model, inputs)
+            return token_loss_sum(model, inputs, settings.label_smoothing)
 
-        step = count_step(forward, trainer.accelerator.backward, self.job.device)
+        def backward(result: Any) -> None:  # what methods add to the loss is no part of the model's forward pass
+            total, outputs = result
+            trainer.accelerator.backward(trainer.mean_loss(model, inputs, outputs, total))
+
+        step = count_step(forward, backward, self.job.device)
         num_steps = NUM_WARMUP_STEPS[self.job.device.type]
         for _ in range(num_steps - 1):
-            trainer.accelerator.backward(forward())
+            backward(forward())
         self.flop_per_forward = step.per_forward
         self._note_flop(step, inputs)
         phase.count(num_steps=num_steps, num_examples=num_steps * len(indices), flop_total=step.total * num_steps)

@@ -77,6 +77,13 @@ def test_methods_in_conflict_are_refused_by_name() -> None:
         ("truncate", {"max_source_tokens": 512}, "not below"),
         ("early_stopping", {}, "num_validations"),
         ("early_stopping", {"patience": 0}, "patience"),
+        ("distill", {"temperature": 1.0}, "option of knowledge_distillation"),
+        ("distill", {"kind": "knowledge_distillation", "num_beams": 2}, "option of pseudo_labels"),
+        ("distill", {"decoder_layers": []}, "decoder_layers"),
+        ("prune", {"kind": "magnitude", "decoder_layers": 1}, "not an option of magnitude"),
+        ("prune", {"sparsity": 0.5}, "not an option of heads_layers"),
+        ("ensemble", {"members": 1}, "members"),
+        ("ensemble", {"kind": "checkpoint_soup"}, "last 3 validations"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(name: str, options: dict[str, Any], message: str) -> None:

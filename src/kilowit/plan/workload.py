@@ -300,7 +300,7 @@ def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:
     if size is None or not frozen:
         return 1.0
     d = size.dimensions
-    encoder, decoder = (layer_parameters(replace(d, **{f"{side}_layers": 0})) for side in ("decoder", "encoder"))
+    encoder, decoder = layer_parameters(replace(d, decoder_layers=0)), layer_parameters(replace(d, encoder_layers=0))
     counts = {"encoder": encoder, "decoder": decoder, "embeddings": d.vocabulary_size * d.d_model}
     taken = sum(count for name, count in counts.items() if name in frozen)
     return max(0.0, 1 - taken / size.num_parameters)

@@ -143,7 +143,7 @@ def load(run: CellRun, corpus: Corpus) -> LoadedModel:
             max_source_tokens=train.max_source_tokens,
             max_target_tokens=train.max_target_tokens,
         )
-        for text in cautions(loaded.family, _dimensions(loaded), train.max_source_tokens):
+        for text in cautions(loaded.family, dimensions_of(loaded), train.max_source_tokens):
             run.meter.note("warning", text)
         return loaded
 

@@ -9,18 +9,23 @@ import pytest
 
 import worker_cells
 from kilowit import parts
+from kilowit.parts.ranks import has_deepspeed
 from kilowit.record import PhaseFigures, Record
 from kilowit.run import worker
 
 RECIPES = {
     "adafactor": "[adafactor]",
     "bf16": "[bf16]",
+    "ddp": "[ddp]",
     "early_stopping": "[early_stopping]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
+    "fsdp": "[fsdp]",
     "sortish": "[{sortish: {pool_batches: 4}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
+    **({"zero": "[zero]"} if has_deepspeed() else {}),
 }
-NEEDS_CUDA = {"fp16"}
+NEEDS_CUDA = {"fp16", "zero_offload"}
+NEEDS_DEEPSPEED = {"zero"}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +113,7 @@ def test_folder_that_was_run_is_not_run_again(plain: tuple[Path, Record]) -> Non
 
 
 def test_every_method_has_a_recipe_here() -> None:
-    assert RECIPES.keys() | NEEDS_CUDA == set(parts.names("methods"))
+    assert RECIPES.keys() | NEEDS_CUDA | NEEDS_DEEPSPEED == set(parts.names("methods"))
 
 
 @pytest.mark.parametrize("method", sorted(RECIPES))
@@ -121,6 +126,10 @@ def test_method_is_applied_and_shows_it(method: str, tmp_path: Path) -> None:
     assert (evidence.method, evidence.applied) == (method, True)
     assert evidence.evidence
     assert json.loads(json.dumps(evidence.evidence)) == evidence.evidence
+    # However many processes it took: one bill, and the examples that one process sees.
+    names = [figures.phase for figures in record.phases]
+    assert names == ["idle", "prepare", "load", "warmup", "train", "validate", "predict", "score", "gap"]
+    assert phase(record, "train").num_examples == 4 * phase(record, "train").num_steps  # type: ignore[operator]
 
 
 def test_methods_of_one_recipe_work_together(tmp_path: Path) -> None:

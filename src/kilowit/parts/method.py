@@ -7,6 +7,7 @@ A file ``parts/methods/<name>.py`` defines
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
 * ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
+* ``lacks_here(options)``: the `Lack` of this machine that the options meet; None = nothing;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
 * up to five plain functions, called in the order of the recipe, each taking a value and returning one:
   ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
@@ -29,6 +30,7 @@ from pydantic import ValidationError
 
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
+from kilowit.parts.ranks import RankFacts, num_nvidia_gpus
 from kilowit.parts.tokenized import TrainingData
 from kilowit.settings import Block, Settings
 
@@ -110,6 +112,7 @@ class TrainedRun:
     num_padding_tokens: int  # source and target positions that were computed for nothing, all steps
     num_real_tokens: int  # source and target tokens, all steps
     facts: dict[str, Any] = field(default_factory=dict)  # the notebook of the method that is asked
+    ranks: tuple[RankFacts, ...] = ()  # what each process held, where there were several
 
 
 @dataclass(frozen=True)
@@ -148,17 +151,8 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
 
 
 def has_nvidia_gpu() -> bool:
-    """Ask the driver, not torch: a study is checked without it."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return False
-    try:
-        return bool(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()
+    """Whether the driver knows a GPU."""
+    return num_nvidia_gpus() > 0
 
 
 REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {"nvidia_gpu": ("an NVIDIA GPU", has_nvidia_gpu)}
@@ -178,3 +172,6 @@ def require_machine(methods: Iterable[MethodCall]) -> None:
                     f'method "{call.name}" needs {what} and there is none here',
                     hint="Exclude it, or run the study where there is one; `kilowit plan --gpu` plans for it.",
                 )
+        lacks_here = getattr(call.module, "lacks_here", None)
+        if lacks_here is not None and (lack := lacks_here(call.parsed_options)) is not None:
+            raise PlanError(f'method "{call.name}" needs {lack.what}', hint=lack.hint)

@@ -26,7 +26,7 @@ class TrainSettings(Block):
 
     num_epochs: Positive = Field(3.0, description="passes over the training split")
     num_steps: Count | None = Field(None, description="optimizer steps; overrides num_epochs")
-    batch_size: Count = Field(16, description="examples per device and forward pass")
+    batch_size: Count = Field(16, description="examples per forward pass, shared out over the processes, if several")
     gradient_accumulation_steps: Count = Field(1, description="forward passes per optimizer step")
     learning_rate: Positive = 5.0e-5
     schedule: Literal["linear", "constant", "cosine", "constant_with_warmup", "inverse_sqrt"] = "linear"
@@ -94,6 +94,14 @@ class BudgetSettings(Block):
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 
 
+class RankSettings(Block):
+    """How training is spread over the processes of one machine, its ranks."""
+
+    num_processes: Count = 1
+    wrapper: Literal["none", "ddp", "fsdp", "deepspeed"] = "none"
+    options: dict[str, Any] = {}  # the method's own, for whoever wraps the model
+
+
 class Settings(Block):
     """All that a method may look at or change before a run starts."""
 
@@ -103,6 +111,7 @@ class Settings(Block):
     # Number format of the matrix products in every forward pass (autocast, or products of fp32 in TF32; weights stay
     # fp32). Not a key of a study: the methods of these names set it, so that nobody has it without checks and evidence.
     precision: Precision = "fp32"
+    ranks: RankSettings = RankSettings()  # no key of a study either: ddp, fsdp, zero and zero_offload set it
 
     def with_precision(self, precision: Precision) -> Settings:
         """Return a copy whose forward passes compute in `precision`."""

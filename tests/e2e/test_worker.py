@@ -9,6 +9,7 @@ import pytest
 
 import worker_cells
 from kilowit import parts
+from kilowit.parts.ranks import has_deepspeed
 from kilowit.record import PhaseFigures, Record
 from kilowit.run import worker
 
@@ -18,6 +19,7 @@ RECIPES = {
     "batch_size": "[{batch_size: {memory_byte: 40000000, max_batch_size: 32}}]",
     "bf16": "[bf16]",
     "distill": "[{distill: {decoder_layers: 1}}]",
+    "ddp": "[ddp]",
     "early_stopping": "[early_stopping]",
     "ensemble": "[{ensemble: {kind: checkpoint_soup, members: 2}}]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
@@ -27,11 +29,14 @@ RECIPES = {
     "lora": "[{lora: {r: 4}}]",
     "low_resource": "[{low_resource: {fraction: 0.5}}]",
     "prune": "[{prune: {decoder_layers: 1}}]",
+    "fsdp": "[fsdp]",
     "sortish": "[{sortish: {pool_batches: 4}}]",
     "sparse_attention": "[{sparse_attention: {window: 4}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
+    **({"zero": "[zero]"} if has_deepspeed() else {}),
 }
-NEEDS_CUDA = {"fp16", "tf32"}
+NEEDS_CUDA = {"fp16", "tf32", "zero_offload"}
+NEEDS_DEEPSPEED = {"zero"}
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +125,7 @@ def test_folder_that_was_run_is_not_run_again(plain: tuple[Path, Record]) -> Non
 
 def test_every_method_has_a_recipe_here() -> None:
     runnable = {name for name in parts.names("methods") if not hasattr(parts.load("methods", name), "UNAVAILABLE")}
-    assert RECIPES.keys() | NEEDS_CUDA == runnable
+    assert RECIPES.keys() | NEEDS_CUDA | NEEDS_DEEPSPEED == runnable
 
 
 @pytest.mark.parametrize("method", sorted(RECIPES))
@@ -133,6 +138,10 @@ def test_method_is_applied_and_shows_it(method: str, tmp_path: Path) -> None:
     assert (evidence.method, evidence.applied) == (method, True)
     assert evidence.evidence
     assert json.loads(json.dumps(evidence.evidence)) == evidence.evidence
+    # However many processes it took: one bill, and the examples that one process sees.
+    names = [figures.phase for figures in record.phases]
+    assert names == ["idle", "prepare", "load", "warmup", "train", "validate", "predict", "score", "gap"]
+    assert phase(record, "train").num_examples == 4 * phase(record, "train").num_steps  # type: ignore[operator]
 
 
 def test_methods_of_one_recipe_work_together(tmp_path: Path) -> None:

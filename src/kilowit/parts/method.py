@@ -10,6 +10,7 @@ A file ``parts/methods/<name>.py`` defines
 * ``UNAVAILABLE`` and ``SUCCESSOR``: why a method that people ask for is not to be had, and what took its place; such a
   file is a card only, and a study that names it is refused when it is checked;
 * ``requires(options)``: likewise, where it depends on the options;
+* ``lacks_here(options)``: the `Lack` of this machine that the options meet; None = nothing;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
 * ``on_size(dimensions, options)``: the sizes that are left to train, for the plan; PartError if there are none;
 * ``num_extra_trainings(options, has_random_weights)``: trainings of the whole model on the bill of ``compress``;
@@ -42,6 +43,7 @@ from pydantic import ValidationError
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
 from kilowit.parts.model import Dimensions
+from kilowit.parts.ranks import RankFacts, num_nvidia_gpus
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.settings import Block, Settings
 
@@ -159,6 +161,7 @@ class TrainedRun:
     num_padding_tokens: int  # source and target positions that were computed for nothing, all steps
     num_real_tokens: int  # source and target tokens, all steps
     facts: dict[str, Any] = field(default_factory=dict)  # the notebook of the method that is asked
+    ranks: tuple[RankFacts, ...] = ()  # what each process held, where there were several
 
 
 @dataclass(frozen=True)
@@ -211,17 +214,8 @@ def plan_size(dimensions: Dimensions, methods: Iterable[MethodCall]) -> Dimensio
 
 
 def has_nvidia_gpu() -> bool:
-    """Ask the driver, not torch: a study is checked without it."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return False
-    try:
-        return bool(pynvml.nvmlDeviceGetCount())
-    finally:
-        pynvml.nvmlShutdown()
+    """Whether the driver knows a GPU."""
+    return num_nvidia_gpus() > 0
 
 
 def has_ampere_gpu() -> bool:
@@ -268,3 +262,6 @@ def require_machine(methods: Iterable[MethodCall]) -> None:
                 raise PlanError(
                     f'method "{call.name}" needs {what} and there is none here', hint=f"Exclude it, or {instead}."
                 )
+        lacks_here = getattr(call.module, "lacks_here", None)
+        if lacks_here is not None and (lack := lacks_here(call.parsed_options)) is not None:
+            raise PlanError(f'method "{call.name}" needs {lack.what}', hint=lack.hint)

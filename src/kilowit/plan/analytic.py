@@ -29,6 +29,9 @@ DOWNLOAD_BYTE_PER_SECOND: Final = Interval(5e6, 3e7, 1e8)
 # 380 pairs a second with all four ROUGE variants and stemmer (our benchmark, 2026-11); long texts are slower.
 SCORE_PAIRS_PER_SECOND: Final = Interval(60, 380, 800)
 BASELINE_DOCUMENTS_PER_SECOND: Final = {"lead": Interval(300, 3000, 30_000), "textrank": Interval(10, 100, 1000)}
+# What N GPUs lose to waiting for each other: a step takes 1/N of one GPU's time times this. Ours, an estimate: close to
+# 1 for large batches over NVLink (Li et al. 2020, arXiv 2006.15704, figure 9), several where small steps wait on PCIe.
+RANK_SPEEDUP_INVERSE: Final = Interval(1.0, 1.2, 3.0)
 _VALIDATION_RATE: Final = 1 / 3  # forward only
 
 
@@ -47,6 +50,8 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     if work.size is None or rate_or_none is None:
         return None
     train = _train_second(work, hardware, rate_or_none, train_rate) * work.num_members
+    if work.num_ranks > 1 and hardware.gpu is not None:  # ranks on a CPU share its cores
+        train = train * RANK_SPEEDUP_INVERSE * (1 / work.num_ranks)
     compress = _compress_second(work, hardware, rate_or_none, train_rate)
     if compress.likely:
         phases["compress"] = compress
@@ -62,11 +67,11 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     }
 
 
-def energy_joule(phases: dict[str, Interval], hardware: Hardware) -> Interval:
-    """Return the joules of all phases, by the power that each draws."""
+def energy_joule(phases: dict[str, Interval], hardware: Hardware, num_ranks: int = 1) -> Interval:
+    """Return the joules of all phases, by the power that each draws; `num_ranks` GPUs train."""
     total = Interval.exactly(0.0)
     for name, second in phases.items():
-        total = total + second * (hardware.idle_watt() if name == "idle" else hardware.busy_watt(name))
+        total = total + second * (hardware.idle_watt() if name == "idle" else hardware.busy_watt(name, num_ranks))
     return total
 
 

@@ -5,11 +5,15 @@ for what is trained; half precision by autocast adds a half copy of the weights.
 2022, arXiv 2205.05198, equation 1: a layer keeps 34 bytes per token and unit of width in half precision, twice that in
 single, plus 5 bytes per head and pair of tokens where attention scores are kept (fused attention keeps none). A decoder
 layer has a second attention: half as much again. The head keeps logits, their softmax and its gradient in fp32.
+
+Over N processes each holds the activations of its share of the batch. Of the 16 bytes per parameter, ZeRO divides by N
+the optimizer's state (stage 1), the gradients too (2), the parameters too (3, and FSDP): Rajbhandari et al. 2020, arXiv
+1910.02054, section 5 and figure 1; ddp divides none. GPU memory is what the fullest GPU holds; the host holds all.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from kilowit.parts.model import Dimensions
 from kilowit.plan.hardware import Hardware
@@ -43,20 +47,21 @@ def model_memory_byte(work: Workload) -> Interval | None:
 
 
 def gpu_memory_byte(work: Workload, hardware: Hardware) -> Interval | None:
-    """Return the peak on the GPU; None where the cell uses none or its model's size is unknown."""
+    """Return the peak on the fullest GPU; None where the cell uses none or its model's size is unknown."""
     model = model_memory_byte(work)
     return None if hardware.gpu is None or model is None else model + CUDA_CONTEXT_BYTE
 
 
 def host_memory_byte(work: Workload, hardware: Hardware) -> Interval:
     """Return the peak resident memory of the worker."""
-    model = model_memory_byte(work)
+    model, num_ranks = model_memory_byte(work), work.num_ranks
     if model is None:
         return BASELINE_PYTHON_BYTE if work.is_baseline else PYTHON_BYTE
     if hardware.gpu is None:
-        return PYTHON_BYTE + model
+        return (PYTHON_BYTE + model) * num_ranks
     assert work.size is not None
-    return PYTHON_BYTE + Interval(0.2, 1.0, 2.0) * (BYTE_PER_PARAMETER_FP32 * work.size.num_parameters)
+    weights = Interval(0.2, 1.0, 2.0) * (BYTE_PER_PARAMETER_FP32 * work.size.num_parameters)
+    return (PYTHON_BYTE + weights) * num_ranks + _offloaded_byte(work)
 
 
 def disk_byte(work: Workload, time_second: Interval) -> Interval:
@@ -76,7 +81,9 @@ def _train_byte(work: Workload) -> Interval:
     assert work.size is not None
     train, n = work.settings.train, float(work.size.num_parameters)
     trained = n * work.trained_fraction
-    fixed = BYTE_PER_PARAMETER_FP32 * n + (BYTE_PER_PARAMETER_FP32 + _state_byte_per_parameter(work)) * trained
+    shares = _shares(work)
+    fixed = BYTE_PER_PARAMETER_FP32 * (n * shares.parameters + trained * shares.gradients)
+    fixed += _state_byte_per_parameter(work) * trained * shares.state
     if work.precision in HALF_PRECISIONS:
         fixed += 2 * n
     fixed += BYTE_PER_PARAMETER_FP32 * n * (work.num_members - 1)  # trained before, they wait for the last
@@ -86,7 +93,41 @@ def _train_byte(work: Workload) -> Interval:
     # The longest batch decides: likely one is full of documents at the maximum.
     source = Interval(work.source_tokens.likely, train.max_source_tokens, train.max_source_tokens)
     target = Interval(work.target_tokens.likely, train.max_target_tokens, train.max_target_tokens)
-    return fixed + Interval(0.0, 0.0, teacher_byte) + _activation_byte(work, source, target) * train.batch_size
+    activation = _activation_byte(work, source, target) * (train.batch_size / work.num_ranks)
+    return fixed + Interval(0.0, 0.0, teacher_byte) + activation
+
+
+class _Shares(NamedTuple):
+    """What part of each block one GPU holds."""
+
+    parameters: float
+    gradients: float
+    state: float
+
+
+def _shares(work: Workload) -> _Shares:
+    """Return the shares of arXiv 1910.02054, figure 1; what is offloaded is no GPU's."""
+    ranks, part = work.settings.ranks, 1 / work.num_ranks
+    if ranks.wrapper == "fsdp":
+        away = ranks.options.get("cpu_offload", False)
+        return _Shares(0.0, 0.0, 0.0) if away else _Shares(part, part, part)
+    if ranks.wrapper != "deepspeed":
+        return _Shares(1.0, 1.0, 1.0)
+    zero = ranks.options["zero_optimization"]
+    stage = zero["stage"]
+    parameters = 0.0 if "offload_param" in zero else part if stage == 3 else 1.0
+    return _Shares(parameters, part if stage >= 2 else 1.0, 0.0 if "offload_optimizer" in zero else part)
+
+
+def _offloaded_byte(work: Workload) -> Interval:
+    """Return what lies in host memory instead of on a GPU: fp32 copy, gradients and state, all ranks together."""
+    assert work.size is not None
+    ranks = work.settings.ranks
+    where = ranks.options.get("zero_optimization", {}).get("offload_optimizer", {}).get("device")
+    if where != "cpu" and not ranks.options.get("cpu_offload", False):
+        return Interval.exactly(0.0)
+    trained = work.size.num_parameters * work.trained_fraction
+    return Interval(1.0, 1.0, 1.3) * ((2 * BYTE_PER_PARAMETER_FP32 + _state_byte_per_parameter(work)) * trained)
 
 
 def _state_byte_per_parameter(work: Workload) -> float:

@@ -65,6 +65,11 @@ class Workload:
         return str(self.settings.precision)
 
     @property
+    def num_ranks(self) -> int:
+        """Processes that share training out; one GPU each."""
+        return self.settings.ranks.num_processes
+
+    @property
     def num_train_steps(self) -> Interval:
         """Optimizer steps."""
         train = self.settings.train

@@ -20,11 +20,12 @@ from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.flop import flop_per_token
-from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings
+from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
 from kilowit.parts.model import LoadedModel, num_members_of
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
 from kilowit.run.predictions import add_scores, write_predictions
+from kilowit.run.ranks import ALONE, Rank
 from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
 from kilowit.settings import Settings
 from kilowit.store import RunFolder
@@ -49,6 +50,7 @@ class CellRun:
     methods: list[MethodEvidence] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     notebooks: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods, by name
+    rank: Rank = ALONE
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Any]:
@@ -134,6 +136,7 @@ def load(run: CellRun, corpus: Corpus) -> LoadedModel:
         from kilowit.parts.pretrained import load_model
 
         family = _family_name(run)
+        require_machine(run.cell.methods)
         run.settings = plan_settings(run.cell.settings, run.cell.methods, family)
         train = run.settings.train
         loaded = load_model(
@@ -172,9 +175,11 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
 
 
 def adapt(run: CellRun, loaded: LoadedModel) -> None:
-    """Let the methods change the model, and put it on its device."""
+    """Let the methods change the model, and put it on its device; what will be sharded waits on the host."""
     with run.phase("load"):
-        loaded.model = run.call_methods("on_model", loaded.model).to(default_device())
+        device = run.rank.join()
+        model = run.call_methods("on_model", loaded.model)
+        loaded.model = model if run.settings.ranks.wrapper in ("fsdp", "deepspeed") else model.to(device)
         run.model = model_facts(loaded, run.settings)
 
 
@@ -209,7 +214,7 @@ def dimensions_of(loaded: LoadedModel) -> Any:
 
 
 def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
-    """Warm up, train and validate; then ask each method what it can show for itself.
+    """Warm up, train and validate; then the first rank asks each method what it can show for itself.
 
     Raises:
         CellFailure: divergence, or a method that was not applied.
@@ -220,6 +225,10 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
         _tune(run, loaded, data, phase)
         job = train_job(run, loaded, data, callbacks_of(run.cell.methods, run.notebooks))
     result = train(job)
+    run.rank.leave()
+    if not run.rank.is_first:
+        return
+    loaded.model = result.model
     _note_memory(run, job)
     _gather_evidence(run, loaded, data, result)
     del result
@@ -264,6 +273,7 @@ def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, resu
             num_padding_tokens=counts.num_padded_tokens - counts.num_source_tokens - counts.num_target_tokens,
             num_real_tokens=counts.num_source_tokens + counts.num_target_tokens,
             facts=run.notebook(call.name),
+            ranks=result.ranks,
         )
         evidence = call.module.applied(trained, call.parsed_options)
         run.methods.append(
@@ -295,7 +305,7 @@ def train_job(run: CellRun, loaded: LoadedModel, data: TrainingData, callbacks: 
         data=data,
         settings=run.settings,
         seed=run.cell.seed,
-        device=loaded.model.device,
+        device=run.rank.device(),
         callbacks=callbacks,
         phase=run.phase,
         note=run.meter.note,

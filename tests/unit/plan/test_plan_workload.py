@@ -11,7 +11,7 @@ from kilowit.parts.flop import forward_flop
 from kilowit.plan.analytic import phase_seconds
 from kilowit.plan.hardware import hardware
 from kilowit.plan.interval import Interval
-from kilowit.plan.memory import gpu_memory_byte, model_memory_byte
+from kilowit.plan.memory import FRAGMENTATION, PYTHON_BYTE, gpu_memory_byte, host_memory_byte, model_memory_byte
 from kilowit.plan.workload import Workload, workload
 from kilowit.study import Study
 
@@ -75,6 +75,48 @@ def test_training_memory_holds_sixteen_bytes_a_parameter(make_study: MakeStudy) 
     assert saved is not None
     # 8 bytes of AdamW state less 0.1 of Adafactor's, times 1.1 of fragmentation.
     assert needed.likely - saved.likely == pytest.approx(7.9 * 1.1 * 406_291_456, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("method", "saved_byte_per_parameter"),
+    [
+        # arXiv 1910.02054, figure 1, in fp32 over four ranks: three quarters of state (8), gradients (4), weights (4).
+        ({"zero": {"stage": 1, "num_processes": 4}}, 6),
+        ({"zero": {"stage": 2, "num_processes": 4}}, 9),
+        ({"zero": {"stage": 3, "num_processes": 4}}, 12),
+        ({"fsdp": {"num_processes": 4}}, 12),
+        ({"zero_offload": {"num_processes": 4}}, 11),  # all of the state, three quarters of the gradients
+    ],
+)
+def test_sharding_takes_from_each_gpu_what_the_formula_says(
+    method: dict[str, object], saved_byte_per_parameter: float, make_study: MakeStudy
+) -> None:
+    replicated, sharded = samsum(make_study, [{"ddp": {"num_processes": 4}}]), samsum(make_study, [method])
+    assert replicated.size is not None
+    whole, part = model_memory_byte(replicated), model_memory_byte(sharded)
+    assert whole is not None
+    assert part is not None
+    saved_byte = (whole.likely - part.likely) / FRAGMENTATION.likely
+    assert saved_byte == pytest.approx(saved_byte_per_parameter * replicated.size.num_parameters, rel=1e-6)
+
+
+def test_ranks_share_the_batch_of_a_gpu_and_the_memory_of_a_host(make_study: MakeStudy) -> None:
+    alone, spread = samsum(make_study), samsum(make_study, [{"ddp": {"num_processes": 4}}])
+    assert spread.num_train_steps == alone.num_train_steps
+    assert model_memory_byte(spread).likely < model_memory_byte(alone).likely  # type: ignore[union-attr]
+    cpu = dataclasses.replace(hardware(), gpu=None, num_gpus=0)
+    assert host_memory_byte(spread, cpu).low > 3 * PYTHON_BYTE.low + host_memory_byte(alone, cpu).low * 0.9
+
+
+def test_ranks_on_as_many_gpus_take_less_time_and_more_power(make_study: MakeStudy) -> None:
+    machine = hardware(machine="Standard_ND96asr_v4")  # 8 x A100
+    alone, spread = samsum(make_study, ["bf16"]), samsum(make_study, ["bf16", {"ddp": {"num_processes": 8}}])
+    seconds = [phase_seconds(work, machine) for work in (alone, spread)]
+    assert seconds[0] is not None
+    assert seconds[1] is not None
+    assert seconds[1]["train"].likely < seconds[0]["train"].likely / 4
+    assert seconds[1]["predict"] == seconds[0]["predict"]
+    assert machine.busy_watt("train", 8).likely > 2 * machine.busy_watt("train").likely
 
 
 def test_memory_grows_with_the_batch_and_a_cpu_has_none_of_the_gpu(make_study: MakeStudy) -> None:

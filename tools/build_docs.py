@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -227,7 +227,7 @@ def cli_page() -> str:
     """Return the reference of the command line."""
     group: Any = typer.main.get_command(app)
     text = [GENERATED, "# The command line\n\n", cli_introduction()]
-    for verb, command in group.commands.items():
+    for verb, command in leaves(group):
         what, _, example = command.help.partition("Example: ")
         text += [f"## kilowit {verb}\n\n{what.strip()}\n\n```sh\n{example.strip()}\n```\n\n"]
         rows = [parameter_row(p) for p in command.params if p.name != "help"]
@@ -235,12 +235,21 @@ def cli_page() -> str:
     return "".join(text)
 
 
+def leaves(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every verb, those within a verb too: ``metrics judge``."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
 def cli_introduction() -> str:
     """Return what holds for every verb."""
     codes = [
         ("0", "done"),
         ("1", "some cells failed, or a rule of `compare --fail-if` holds"),
-        ("2", "the study, an option or a part is wrong"),
+        ("2", "the study, an option, a part or a file of predictions is wrong"),
         ("3", "the plan passes the budget, or the hardware does not do"),
         ("4", "a store or a run folder cannot be read or written"),
         ("5", "a cell cannot be started, or the machine is held by another run"),

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kilowit.evaluation import Evaluation, evaluate
     from kilowit.meter import Meter, MeterResult
     from kilowit.plan import plan_study
     from kilowit.record import Record
@@ -24,24 +25,28 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Evaluation",
     "Meter",
     "MeterResult",
     "Record",
     "Store",
     "Study",
     "compare",
+    "evaluate",
     "plan_study",
     "run_study",
     "write_report",
 ]
 
 _MODULES = {
+    "Evaluation": "kilowit.evaluation",
     "Meter": "kilowit.meter",
     "MeterResult": "kilowit.meter",
     "Record": "kilowit.record",
     "Store": "kilowit.store",
     "Study": "kilowit.study",
     "compare": "kilowit.report.compare",
+    "evaluate": "kilowit.evaluation",
     "plan_study": "kilowit.plan",
     "run_study": "kilowit.run.coordinator",
     "write_report": "kilowit.report.write",

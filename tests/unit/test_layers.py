@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    "errors", "record", "statistics", "factors", "settings", "parts", "meter", "evaluation", "cell", "study_yaml", "study_parts",
-    "study", "store", "plan", "run", "report", "doctor", "console", "cli",
+    "errors", "record", "statistics", "factors", "settings", "parts", "meter", "evaluation", "cell", "study_yaml",
+    "study_parts", "study", "store", "plan", "run", "report", "doctor", "console", "cli",
 )  # fmt: skip
 
 

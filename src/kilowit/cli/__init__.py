@@ -23,6 +23,11 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+metrics_app: Final = typer.Typer(
+    help="Question the metrics themselves.\n\nExample: kilowit metrics judge qags_cnndm.json", no_args_is_help=True
+)
+app.add_typer(metrics_app, name="metrics")
+
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file of the study.", show_default=False)]
 StorePath = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder of runs.")]
 Overrides = Annotated[
@@ -247,6 +252,45 @@ def compare(
     from kilowit.cli import running
 
     raise typer.Exit(running.compare(a, b, store, fail_if, as_json=as_json))
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="jsonl or csv: prediction, reference.", show_default=False)
+    ],
+    metrics: Annotated[str, typer.Option(metavar="NAMES", help="Metrics as in a study, parted by commas.")] = "rouge",
+    compare: Annotated[
+        Path | None, typer.Option(metavar="OTHER", help="Another system's file on the same examples.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the summaries of any system, with intervals, and compare them with another's. No study is needed.
+
+    Example: kilowit evaluate mine.jsonl --metrics rouge,bleu --compare theirs.jsonl
+    """
+    from kilowit.cli import evaluating
+
+    evaluating.evaluate(predictions, metrics, compare, as_json=as_json)
+
+
+@metrics_app.command()
+def judge(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="JSON or jsonl of human scores.", show_default=False)
+    ],
+    metrics: Annotated[
+        str, typer.Option(metavar="NAMES", help="Metrics as in a study, parted by commas.")
+    ] = "rouge,chrf,extractiveness",
+    as_json: AsJson = False,
+) -> None:
+    """Say how far our metrics agree with people: Kendall, Spearman and Pearson correlations with intervals.
+
+    Example: kilowit metrics judge qags_cnndm.json --metrics rouge,extractiveness
+    """
+    from kilowit.cli import evaluating
+
+    evaluating.judge_metrics(files, metrics, as_json=as_json)
 
 
 @app.command()

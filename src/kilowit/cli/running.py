@@ -123,7 +123,9 @@ def compare(a: str, b: str, folder: Path, fail_if: Sequence[str], *, as_json: bo
         StudyError: a side without runs, nothing in common, or a condition that cannot be judged.
         StoreError: a store cannot be read.
     """
-    result = compare_sides(a, b, records=Store(folder).records(), fail_if=fail_if)
+    stores = [Store(folder), *(Store(Path(side)) for side in (a, b) if Path(side).is_dir())]
+    predictions = {run.run_id: run.predictions_path for store in stores for run in store.folders()}
+    result = compare_sides(a, b, records=stores[0].records(), fail_if=fail_if, predictions=predictions)
     if as_json:
         show_json(result.to_dict())
     elif sys.stdout.isatty():
@@ -133,7 +135,7 @@ def compare(a: str, b: str, folder: Path, fail_if: Sequence[str], *, as_json: bo
 
         Console().print(comparison_tables(result))
     else:
-        columns = ("figure", "a", "b", "effect", "kind", "ci95_low", "ci95_high", "num_pairs", "verdict")
+        columns = ("figure", "a", "b", "effect", "kind", "ci95_low", "ci95_high", "num_pairs", "p_holm", "verdict")
         rows = [
             (
                 row.figure,
@@ -144,6 +146,7 @@ def compare(a: str, b: str, folder: Path, fail_if: Sequence[str], *, as_json: bo
                 row.effect.low,
                 row.effect.high,
                 row.num_pairs,
+                None if row.contrast is None else row.contrast.p_method_holm,
                 row.verdict,
             )
             for row in result.rows

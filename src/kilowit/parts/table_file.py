@@ -11,7 +11,7 @@ import gzip
 import json
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from typing import Final
 from kilowit.errors import DataError, PartError, near_name_hint
 
 FORMATS: Final = ("jsonl", "csv", "jsonl.gz", "csv.gz", "parquet", "arrow")
+MAX_LINE_BYTE: Final = 1 << 26  # 64 MiB: a line of this length is a file whose line ends were lost
 
 
 def table_format(path: Path) -> str:
@@ -63,6 +64,19 @@ def _reading(path: Path) -> Iterator[None]:
         raise DataError(f"cannot be read: {reason}", place=str(path), hint="Check the path and its rights.") from error
 
 
+def numbered_rows(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Yield the rows of a jsonl or csv file with the number of the line that each ends on.
+
+    Raises:
+        DataError: not there, not readable, not UTF-8, malformed, or of another format; says the line.
+    """
+    form = table_format(path)
+    if form in ("parquet", "arrow"):
+        raise DataError(f"{form} has no lines", place=str(path), hint="Write it as jsonl or csv.")
+    with _reading(path):
+        yield from _csv_rows(path) if "csv" in form else _jsonl_rows(path)
+
+
 def _collect(
     path: Path, rows: Iterator[tuple[int, Mapping[str, object]]], required: Sequence[str], optional: Sequence[str]
 ) -> dict[str, list[object]]:
@@ -85,8 +99,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     r"""Yield numbered lines of UTF-8 text, a byte order mark removed; only ``\n`` ends a line."""
     with path.open("rb") as raw_file, ExitStack() as stack:
         is_compressed = path.suffix.lower() == ".gz"
-        file: Iterable[bytes] = stack.enter_context(gzip.GzipFile(fileobj=raw_file)) if is_compressed else raw_file
-        for number, raw in enumerate(file, start=1):
+        file = stack.enter_context(gzip.GzipFile(fileobj=raw_file)) if is_compressed else raw_file
+        for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE_BYTE + 1), b""), start=1):
+            if len(raw) > MAX_LINE_BYTE:
+                raise DataError(
+                    f"the line is longer than {MAX_LINE_BYTE >> 20} MiB",
+                    place=f"{path}:{number}",
+                    hint="Write one row a line; a JSON array becomes lines with: jq -c '.[]' FILE > NEW.jsonl",
+                )
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from kilowit.errors import StudyError
 from kilowit.record import Record
 from kilowit.report.conditions import Condition, parse_condition
-from kilowit.report.effects import METRIC_LABELS, verdict
+from kilowit.report.effects import METRIC_LABELS
+from kilowit.report.examples import ExampleScores
 from kilowit.report.quantity import Kind
 from kilowit.report.runs import Run, choices_of
 from kilowit.report.selection import select
-from kilowit.report.statistics import Interval, mean_interval, ratio_interval
+from kilowit.statistics.contrast import Contrast, System, contrast_of_systems, judged
+from kilowit.statistics.interval import MIN_REPEATS, Interval, verdict
+from kilowit.statistics.means import mean_interval, ratio_interval, variance_of_mean
+from kilowit.statistics.resample import resampled_means
+from kilowit.statistics.two_level import Runs, Spread
 
 Side = str | Path | Sequence[Record]
 
@@ -57,11 +62,15 @@ class Compared:
     effect: Interval
     is_difference: bool
     num_pairs: int
+    contrast: Contrast | None = None  # of scores
 
     @property
     def verdict(self) -> str:
-        """higher, lower, not distinguishable, or single run."""
-        word = verdict(self.effect, 0.0 if self.is_difference else 1.0, higher_is_better=True)
+        """higher, lower, not distinguishable, or single run; of scores corrected for their number."""
+        if self.contrast is not None:
+            word = self.contrast.verdict
+        else:
+            word = verdict(self.effect, 0.0 if self.is_difference else 1.0, higher_is_better=True)
         return {"better": "higher", "worse": "lower"}.get(word, word)
 
 
@@ -103,6 +112,7 @@ class Comparison:
                 "ci95_high": row.effect.high,
                 "num_pairs": row.num_pairs,
                 "verdict": row.verdict,
+                **_contrast_values(row.contrast),
             }
             for row in self.rows
         ]
@@ -125,8 +135,12 @@ def compare(
     fail_if: Sequence[str] = (),
     name_a: str | None = None,
     name_b: str | None = None,
+    predictions: Mapping[str, Path] | None = None,
 ) -> Comparison:
     """Compare B with A.
+
+    Scores are judged over pairs (seeds) and test examples, corrected for the number of scores; costs by the t interval
+    of their ratio over pairs.
 
     Args:
         a: records, or a selection (see `kilowit.report.selection`): a folder, ``recipe=bf16``, a run id, a label.
@@ -135,6 +149,7 @@ def compare(
         fail_if: conditions such as ``train.energy_total_joule>+5%`` (see `kilowit.report.conditions`).
         name_a: what to call side A; None = the selection.
         name_b: what to call side B.
+        predictions: ``predictions.jsonl`` by run id; scores are then paired by example, and wins counted.
 
     Raises:
         StudyError: a selection without a run, nothing to pair, or a condition that cannot be judged.
@@ -150,6 +165,7 @@ def compare(
             hint="Compare sides that share model, dataset or recipe, and differ in the rest.",
         )
     rows = [row for figure, label, kind in _figures(metrics) if (row := _compared(figure, label, kind, pairs, metrics))]
+    rows = _judged(rows, pairs, ExampleScores(predictions or {}))
     violations = tuple(v for c in conditions if (v := _judge(c, pairs)) is not None)
     num_paired = sum(len(left) + len(right) for left, right in pairs)
     unpaired = sum(len(side) for side in sides) - num_paired
@@ -224,6 +240,56 @@ def _compared(figure: str, label: str, kind: Kind, pairs: Sequence[Pair], metric
     if effect is None:
         return None
     return Compared(figure, label, kind, mean_a, mean_b, effect, is_difference, len(values))
+
+
+def _judged(rows: Sequence[Compared], pairs: Sequence[Pair], examples: ExampleScores) -> list[Compared]:
+    """Give the scores among the rows their verdicts, as one family."""
+    contrasts = iter(judged([_contrast(row, pairs, examples) for row in rows if row.kind == _SCORE]))
+    found = []
+    for row in rows:
+        if row.kind == _SCORE:
+            contrast = next(contrasts)
+            row = replace(row, contrast=contrast, effect=contrast.difference)
+        found.append(row)
+    return found
+
+
+def _contrast(row: Compared, pairs: Sequence[Pair], examples: ExampleScores) -> Contrast:
+    """Compare a score of B with that of A: over pairs and examples, or over pairs alone without scores of examples."""
+    paired = _paired_examples(row.figure, pairs, examples)
+    if paired is not None:
+        runs_a, runs_b = paired
+        means = resampled_means([*runs_a, *runs_b])
+        b, a = System(runs_b, means[len(runs_a) :]), System(runs_a, means[: len(runs_a)])
+        return contrast_of_systems(b, a, paired=True)
+    values = [b - a for a, b in _values(row.figure, pairs)]
+    if len(values) < MIN_REPEATS:
+        return Contrast(row.effect)
+    p_value = Spread(variance_of_mean(values), len(values) - 1, 0.0, 0).p_value(row.effect.value)
+    return Contrast(row.effect, p_method=p_value)
+
+
+def _paired_examples(figure: str, pairs: Sequence[Pair], examples: ExampleScores) -> tuple[Runs, Runs] | None:
+    """The score by pair and example on both sides; None unless all runs have it for the same examples."""
+    ids = examples.ids(pairs[0][0][0])
+    sides: list[list[Sequence[float]]] = []
+    for side in (0, 1):
+        tables = [examples.table(pair[side], figure, ids) for pair in pairs if len(pair[side]) == 1]
+        sides.append([table[0] for table in tables if table is not None])
+    return (sides[0], sides[1]) if len(sides[0]) == len(sides[1]) == len(pairs) else None
+
+
+def _contrast_values(contrast: Contrast | None) -> dict[str, float | int | None]:
+    if contrast is None:
+        return {}
+    return {
+        "p_outputs": contrast.p_outputs,
+        "p_method": contrast.p_method,
+        "p_method_holm": contrast.p_method_holm,
+        "num_wins": contrast.num_wins,
+        "num_ties": contrast.num_ties,
+        "num_losses": contrast.num_losses,
+    }
 
 
 def _judge(condition: Condition, pairs: Sequence[Pair]) -> Violation | None:

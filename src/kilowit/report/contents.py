@@ -10,11 +10,14 @@ from typing import Final
 
 import kilowit
 from kilowit.record import Record
+from kilowit.report.comparisons import Comparisons
 from kilowit.report.effects import DEFAULT_METRIC, METRIC_LABELS
+from kilowit.report.evidence import EvidenceBook
 from kilowit.report.examples import ExampleScores
 from kilowit.report.figure_bill import bars_of, bill_svg, stretches_in
 from kilowit.report.figure_pareto import NARROW, WIDE, pareto_svg, points_of
-from kilowit.report.findings import DatasetAnswer, answer_for
+from kilowit.report.findings import NO_ANSWER, DatasetAnswer, answer_for
+from kilowit.report.frontier import Frontier
 from kilowit.report.markup import Markup
 from kilowit.report.pricing import Pricing
 from kilowit.report.repeat import Repeat, repeats_of
@@ -31,6 +34,8 @@ from kilowit.report.tables.benchmark import (
 from kilowit.report.tables.bill import bill_table
 from kilowit.report.tables.cards import dataset_table, environment_table, model_table
 from kilowit.report.tables.failures import factor_table, failure_table, warning_table
+from kilowit.report.tables.frontier import comparison_table, frontier_table
+from kilowit.report.tables.papers import paper_table
 from kilowit.report.tables.tradeoffs import tradeoff_table, tradeoffs_of
 
 MAX_ROWS: Final = 200  # of a table on the page; the CSV file beside it has all
@@ -101,11 +106,13 @@ def contents_of(
     metrics = metrics_of(choices)
     metric = DEFAULT_METRIC if DEFAULT_METRIC in metrics or not metrics else metrics[0]
     signatures = signatures_of(choices, pricing)
-    measured = _Sections(choices, groups, metrics, pricing, signatures[:MAX_SIGNATURES], examples)
+    book = EvidenceBook(groups, examples)
+    compared = [Comparisons(book.of(group[0], metric)) for group in groups]
+    measured = _Sections(choices, groups, metrics, pricing, signatures[:MAX_SIGNATURES], examples, book, compared)
     return Contents(
         title=title or _title(records),
         subtitle=_subtitle(records, choices, generated_at or datetime.now(UTC)),
-        answers=tuple(answer_for(group, metric, examples) for group in groups) or (answer_for([]),),
+        answers=tuple(answer_for(c, group) for c, group in zip(compared, groups, strict=True)) or (NO_ANSWER,),
         sections=measured.all(records),
         signatures=signatures,
     )
@@ -121,10 +128,17 @@ class _Sections:
     pricing: Pricing
     signatures: tuple[str, ...]
     examples: ExampleScores | None
+    book: EvidenceBook
+    compared: Sequence[Comparisons]
 
     def all(self, records: Sequence[Record]) -> tuple[Section, ...]:
         sections = (
-            Section("quality-energy", "Quality against energy", figures=self.pareto_figures()),
+            Section(
+                "quality-energy",
+                "Quality against energy",
+                figures=self.pareto_figures(),
+                tables=self.cut(*self.signed(frontier_table([Frontier(c, self.pricing) for c in self.compared]))),
+            ),
             Section(
                 "bill",
                 "The bill",
@@ -150,7 +164,7 @@ class _Sections:
             metrics = self.metrics if len(group) <= MAX_POINTS_FOR_ALL_METRICS else [DEFAULT_METRIC]
             ordered = sorted(metrics, key=lambda m: m != DEFAULT_METRIC)
             for metric in ordered:
-                points = points_of(group, metric)
+                points = points_of(group, metric, self.book)
                 if points:
                     wide, narrow = (pareto_svg(points, metric, canvas) for canvas in (WIDE, NARROW))
                     name = f"pareto_{group[0].dataset}_{metric}" if several else f"pareto_{metric}"
@@ -167,7 +181,7 @@ class _Sections:
         return (Figure("bill", caption, wide, narrow, legend=tuple(stretches_in(bars))),)
 
     def tradeoffs(self) -> tuple[tuple[str, ...], tuple[Figure, ...], tuple[Table, ...]]:
-        table = tradeoff_table([t for group in self.groups for t in tradeoffs_of(group, self.examples)])
+        table = tradeoff_table([t for group in self.groups for t in tradeoffs_of(group, self.book)])
         if not table.rows:
             return (
                 ("No recipe with a method has a partner without it, so nothing can be set beside the cards.",),
@@ -184,7 +198,9 @@ class _Sections:
     def benchmark(self) -> tuple[Table, ...]:
         return self.cut(
             *self.signed(
-                quality_table(self.choices, self.metrics),
+                quality_table(self.choices, self.metrics, self.book),
+                comparison_table(self.compared),
+                paper_table(self.choices, self.book),
                 energy_table(self.choices, self.pricing),
                 resource_table(self.choices),
                 run_table(self.choices, self.metrics, MAX_ROWS),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
+from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from kilowit.report.runs import Run
-from kilowit.report.statistics import Z95
 
-# Below this the mean of per-example differences is not near enough to normal for a z interval.
-MIN_EXAMPLES = 30
+MIN_EXAMPLES: Final = 10  # with fewer, resampling them says little of other examples
+_SAME: Final = 1e-5  # scores of examples are kept with six decimals
 
 
 @dataclass(frozen=True)
@@ -26,45 +26,54 @@ class Prediction:
     scores: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """The scores of one file: ids, and by metric one value per id."""
+
+    ids: tuple[str, ...] = ()
+    values: dict[str, array[float]] = field(default_factory=dict)
+
+
 class ExampleScores:
     """Per-example scores of runs, each file read once and only when a comparison asks for it."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         """Take the path of ``predictions.jsonl`` by run id; a path that does not exist counts as no scores."""
         self._files = dict(files)
-        self._scores: dict[tuple[str, str], Mapping[str, float]] = {}
+        self._scores: dict[str, _Scores] = {}
 
-    def of(self, run: Run, metric: str) -> Mapping[str, float]:
-        """Return the metric by example id; empty when the file is missing or does not have it."""
-        key = (run.record.run_id, metric)
-        if key not in self._scores:
-            found = self._read(run.record.run_id)
-            self._scores[key] = {p.example_id: p.scores[metric] for p in found if metric in p.scores}
-        return self._scores[key]
+    def ids(self, run: Run) -> tuple[str, ...]:
+        """Return the ids of the examples that are scored, in the order of the file."""
+        return self._of(run).ids
 
-    def half_width(self, a: Sequence[Run], b: Sequence[Run], metric: str) -> float | None:
-        """Half the 95 % interval of the mean difference over the same test examples; None without them.
+    def table(self, runs: Sequence[Run], metric: str, ids: tuple[str, ...]) -> list[Sequence[float]] | None:
+        """Return the metric by run and example, or None if a run does not have it for exactly these examples.
 
-        Scores of an example are averaged over a choice's seeds first: seeds share their examples.
-        Source: paired z interval; Dror et al. 2018, The Hitchhiker's Guide to Testing Statistical Significance in NLP.
+        None too where the run's score is not the mean of its examples (BLEU): their noise is not that of the score.
         """
-        mean_a, mean_b = self._mean_by_example(a, metric), self._mean_by_example(b, metric)
-        common = mean_a.keys() & mean_b.keys()
-        if len(common) < MIN_EXAMPLES or len(common) < max(len(mean_a), len(mean_b)):
-            return None
-        differences = [mean_a[i] - mean_b[i] for i in sorted(common)]
-        return Z95 * statistics.stdev(differences) / math.sqrt(len(differences))
+        found: list[Sequence[float]] = []
+        for run in runs:
+            scores, total = self._of(run), run.record.score(metric)
+            values = scores.values.get(metric)
+            if values is None or total is None or scores.ids != ids or len(ids) < MIN_EXAMPLES:
+                return None
+            if abs(statistics.fmean(values) - total.value) > _SAME * max(1.0, abs(total.value)):
+                return None
+            found.append(values)
+        return found or None
 
     def first(self, run: Run, num: int) -> list[Prediction]:
         """Return the first predictions of a run."""
         return self._read(run.record.run_id, num)
 
-    def _mean_by_example(self, runs: Sequence[Run], metric: str) -> dict[str, float]:
-        tables = [table for run in runs if (table := self.of(run, metric))]
-        if not tables:
-            return {}
-        common = set(tables[0]).intersection(*tables[1:])
-        return {i: statistics.fmean(table[i] for table in tables) for i in common}
+    def _of(self, run: Run) -> _Scores:
+        run_id = run.record.run_id
+        if run_id not in self._scores:
+            rows = [p for p in self._read(run_id) if p.scores]
+            names = set(rows[0].scores).intersection(*(p.scores for p in rows)) if rows else set()
+            ids = tuple(p.example_id for p in rows)
+            self._scores[run_id] = _Scores(ids, {m: array("d", (p.scores[m] for p in rows)) for m in sorted(names)})
+        return self._scores[run_id]
 
     def _read(self, run_id: str, num: int | None = None) -> list[Prediction]:
         path = self._files.get(run_id)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from kilowit.report.axes import Axis, axis_of
-from kilowit.report.effects import ENERGY, METRIC_LABELS, quality
+from kilowit.report.effects import ENERGY, METRIC_LABELS
+from kilowit.report.evidence import EvidenceBook
 from kilowit.report.markup import Markup, join, tag
 from kilowit.report.quantity import Unit, measure, unit_for
 from kilowit.report.runs import Choice
-from kilowit.report.statistics import Interval, pareto_front
+from kilowit.statistics.interval import Interval
+from kilowit.statistics.pareto import pareto_front
 
 MAX_LABELS: Final = 14  # beyond it only the front is labelled
 MAX_LABEL_CHARACTERS: Final = 40
@@ -63,12 +65,12 @@ class Box:
         return width * height if width > 0 and height > 0 else 0.0
 
 
-def points_of(choices: Sequence[Choice], metric: str) -> list[Point]:
+def points_of(choices: Sequence[Choice], metric: str, book: EvidenceBook) -> list[Point]:
     """Return the choices that have both a score and an energy; the front by their means."""
     known = [
         (choice, energy, score)
         for choice in choices
-        if (energy := choice.interval(ENERGY)) is not None and (score := quality(choice, metric)) is not None
+        if (energy := choice.interval(ENERGY)) is not None and (score := book.quality(choice, metric)) is not None
     ]
     front = set(pareto_front([(energy.value, score.value) for _, energy, score in known]))
     return [Point(c.label, energy, score, c.is_baseline, i in front) for i, (c, energy, score) in enumerate(known)]

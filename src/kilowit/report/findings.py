@@ -6,29 +6,23 @@ baselines compete on equal terms: if `lead` is as good as the best trained model
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from kilowit.report.comparisons import Comparisons, mean_energy
 from kilowit.report.effects import (
-    DEFAULT_METRIC,
     ENERGY,
     METRIC_LABELS,
-    NOT_DISTINGUISHABLE,
-    SINGLE_RUN,
     cost_ratio,
     points,
-    quality,
-    quality_difference,
     repeats,
     signed_points,
     times,
-    verdict,
 )
-from kilowit.report.examples import ExampleScores
 from kilowit.report.quantity import measure
 from kilowit.report.runs import Choice
-from kilowit.report.statistics import MIN_REPEATS, Interval
+from kilowit.statistics.interval import MIN_REPEATS, NOT_DISTINGUISHABLE, SINGLE_RUN, Interval, verdict
 
 
 @dataclass(frozen=True)
@@ -58,30 +52,37 @@ class DatasetAnswer:
         return " ".join(self.sentences)
 
 
-def answer_for(
-    choices: Sequence[Choice], metric: str = DEFAULT_METRIC, examples: ExampleScores | None = None
-) -> DatasetAnswer:
-    """Answer for choices on one dataset and hardware."""
-    dataset = choices[0].dataset if choices else "nothing"
-    scored = [c for c in choices if c.values(metric)]
-    if not scored:
-        return DatasetAnswer(dataset, (_nothing_finished(choices, metric),))
-    return _Judge(scored, metric, examples).answer(dataset)
+NO_ANSWER: Final = DatasetAnswer(
+    "nothing", ("No run yet, so there is no answer, and whether neural models beat lead is unknown.",)
+)
+
+
+def answer_for(comparisons: Comparisons, choices: Sequence[Choice]) -> DatasetAnswer:
+    """Answer for choices on one dataset and hardware.
+
+    Args:
+        comparisons: of those that have a score.
+        choices: all, the failed ones too.
+    """
+    dataset = choices[0].dataset
+    if not comparisons.scored:
+        return DatasetAnswer(dataset, (_nothing_finished(choices, comparisons.metric),))
+    return _Judge(comparisons).answer(dataset)
 
 
 class _Judge:
     """Writes the sentences for choices that have a score, and collects a finding for each claim."""
 
-    def __init__(self, scored: Sequence[Choice], metric: str, examples: ExampleScores | None) -> None:
-        self.scored, self.metric, self.examples = scored, metric, examples
-        self.name = METRIC_LABELS.get(metric, metric)
+    def __init__(self, comparisons: Comparisons) -> None:
+        self.of, self.scored, self.metric = comparisons, comparisons.scored, comparisons.metric
+        self.name = METRIC_LABELS.get(self.metric, self.metric)
         self.findings: list[Finding] = []
 
     def answer(self, dataset: str) -> DatasetAnswer:
-        best = max(self.scored, key=self.mean_quality)
-        equal = [c for c in self.scored if c is best or self.judge(c, best) == NOT_DISTINGUISHABLE]
+        best = self.of.best
+        equal = [c for c in self.scored if c is best or self.of.is_as_good(c, best)]
         known = [c for c in equal if c.values(ENERGY)]
-        chosen = min(known, key=_mean_energy) if known else best
+        chosen = min(known, key=mean_energy) if known else best
         sentences = (
             self.worth_it(chosen, best),
             *self.against_plain(chosen, best),
@@ -91,8 +92,7 @@ class _Judge:
         return DatasetAnswer(dataset, sentences, tuple(self.findings), chosen.label)
 
     def worth_it(self, chosen: Choice, best: Choice) -> str:
-        score, energy = quality(chosen, self.metric), chosen.interval(ENERGY)
-        assert score is not None
+        score, energy = self.of.quality(chosen), chosen.interval(ENERGY)
         cost = f" for {measure(energy.value, 'energy_wh')} a run" if energy else ""
         figures = f"{self.name} {points(score)}{cost} ({repeats(chosen)})"
         if len(self.scored) == 1:
@@ -109,17 +109,17 @@ class _Judge:
         """What the best cheaper choice would save and lose."""
         if not chosen.values(ENERGY):
             return ""
-        cheaper = [c for c in self.scored if c.values(ENERGY) and _mean_energy(c) < _mean_energy(chosen)]
+        cheaper = [c for c in self.scored if c.values(ENERGY) and mean_energy(c) < mean_energy(chosen)]
         if not cheaper:
             return " and the lowest energy of all"
-        runner_up = max(cheaper, key=self.mean_quality)
+        runner_up = max(cheaper, key=self.of.mean_quality)
         difference, ratio = self.compare(runner_up, chosen)
         energy_text = f" at {times(ratio)} the energy" if ratio else ""
         return f"; the best cheaper choice, {runner_up.label}, scores {signed_points(difference)}{energy_text}"
 
     def against_plain(self, chosen: Choice, best: Choice) -> list[str]:
         """What the recipe of the chosen model changes against plain fine-tuning of it."""
-        plain = next((c for c in self.scored if not c.methods and c.model == chosen.model and not c.is_baseline), None)
+        plain = self.of.plain(chosen)
         if chosen.is_baseline or not chosen.methods or plain is None or plain is best:
             return []
         difference, ratio = self.compare(chosen, plain)
@@ -128,20 +128,21 @@ class _Judge:
 
     def against_lead(self) -> str:
         neural = [c for c in self.scored if not c.is_baseline]
-        lead = next((c for c in self.scored if c.identity.get("model", {}).get("baseline") == "lead"), None)
+        lead = self.of.lead
         if lead is None:
             return "No lead baseline was run, so whether neural models beat lead is unknown: add `lead` to the models."
         if not neural:
             return "No neural model has a result, so none beats lead."
-        best = max(neural, key=self.mean_quality)
+        best = max(neural, key=self.of.mean_quality)
         difference, _ = self.compare(best, lead)
-        size, judged = f"{self.name} {signed_points(difference)}", self.judge(best, lead)
-        num_better = sum(self.judge(c, lead) == "better" for c in neural)
+        size, judged = f"{self.name} {signed_points(difference)}", self.of.judge(best, lead)
+        once = "" if len(best.finished) >= MIN_REPEATS else " in these runs"
+        num_better = sum(self.of.judge(c, lead) == "better" for c in neural)
         if judged == "better":
             count = f"; {num_better} of {len(neural)} neural choices do" if len(neural) > 1 else ""
-            return f"Neural models beat lead: the best of them, {best.label}, by {size}{count}."
+            return f"Neural models beat lead{once}: the best of them, {best.label}, by {size}{count}."
         if judged == "worse":
-            return f"No neural model beats lead: the best of them, {best.label}, is at {size} against it."
+            return f"No neural model beats lead{once}: the best of them, {best.label}, is at {size} against it."
         if judged == SINGLE_RUN:
             side = "above" if difference.value > 0 else "below"
             return f"The best neural model, {best.label}, is {side} lead ({size}), without an interval to judge by."
@@ -162,35 +163,19 @@ class _Judge:
 
     def compare(self, a: Choice, b: Choice) -> tuple[Interval, Interval | None]:
         """Note the findings of a against b; return the difference of quality and the ratio of energy."""
-        difference, ratio = quality_difference(a, b, self.metric, self.examples), cost_ratio(a, b)
-        assert difference is not None
-        self.findings.append(_finding(self.metric, difference, "difference", a, b))
+        contrast, ratio = self.of.contrast(a, b), cost_ratio(a, b)
+        self.note(self.metric, contrast.difference, "difference", contrast.verdict, a, b)
         if ratio is not None:
-            self.findings.append(_finding(ENERGY, ratio, "ratio", a, b))
-        return difference, ratio
+            self.note(ENERGY, ratio, "ratio", verdict(ratio, 1.0, higher_is_better=False), a, b)
+        return contrast.difference, ratio
 
-    def judge(self, a: Choice, b: Choice) -> str:
-        difference = quality_difference(a, b, self.metric, self.examples)
-        return verdict(difference, 0.0, higher_is_better=True)
-
-    def mean_quality(self, choice: Choice) -> float:
-        return statistics.fmean(choice.values(self.metric))
-
-
-def _mean_energy(choice: Choice) -> float:
-    return statistics.fmean(choice.values(ENERGY))
-
-
-def _finding(figure: str, effect: Interval, kind: str, a: Choice, b: Choice) -> Finding:
-    run_ids = tuple(run.record.run_id for choice in (a, b) for run in choice.finished)
-    judged = verdict(effect, 1.0 if kind == "ratio" else 0.0, higher_is_better=kind == "difference")
-    return Finding(f"{a.label} against {b.label}", figure, effect, kind, judged, run_ids)
+    def note(self, figure: str, effect: Interval, kind: str, judged: str, a: Choice, b: Choice) -> None:
+        run_ids = tuple(run.record.run_id for choice in (a, b) for run in choice.finished)
+        self.findings.append(Finding(f"{a.label} against {b.label}", figure, effect, kind, judged, run_ids))
 
 
 def _nothing_finished(choices: Sequence[Choice], metric: str) -> str:
     runs = [run for choice in choices for run in choice.runs]
-    if not runs:
-        return "No run yet, so there is no answer, and whether neural models beat lead is unknown."
     kinds: dict[str, int] = {}
     for run in runs:
         kind = f"no {metric}" if run.is_finished else run.record.error_kind or run.record.status

@@ -14,9 +14,10 @@ from kilowit.factors import JOULE_PER_KWH, KG_PER_LB
 
 Kind = Literal[
     "text", "count", "plain", "score", "energy", "energy_wh", "power", "time", "mass", "mass_lb", "money", "byte",
-    "fraction", "ratio", "flop", "rate", "loss",
+    "fraction", "ratio", "flop", "rate", "loss", "p",
 ]  # fmt: skip
 UNKNOWN: Final = "–"
+LEAST_P: Final = 0.001  # smaller p-values are shown as smaller than this
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ _LADDERS: Final[dict[str, tuple[Unit, ...]]] = {
     "score": (Unit("×100", 0.01),),
     "fraction": (Unit("%", 0.01),),
     "text": (Unit("", 1),),
+    "p": (Unit("", 1),),
 }  # fmt: skip
 
 
@@ -102,6 +104,8 @@ def show(value: float, kind: Kind, unit: Unit, digits: int = 3) -> str:
     """Write one stored value in a display unit (which the header names)."""
     if kind == "count":
         return whole(value)
+    if kind == "p" and value < LEAST_P:
+        return f"<{LEAST_P:g}"
     if kind == "score":
         return f"{value / unit.size:.2f}".replace("-", "−")
     if kind in ("fraction", "ratio", "loss"):

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from kilowit.cell import model_name
 from kilowit.record import PhaseFigures, Record
-from kilowit.report.statistics import Interval, mean_interval
+from kilowit.statistics.interval import Interval
+from kilowit.statistics.means import mean_interval
 
 # The meter's own baseline, and what is paid once a machine rather than once a run. Billed, but no choice's merit.
 NOT_OF_A_RUN: Final = frozenset({"idle", "download"})

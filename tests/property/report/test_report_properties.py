@@ -17,8 +17,9 @@ from kilowit.report.quantity import number, unit_for
 from kilowit.report.render_csv import csv_text
 from kilowit.report.render_markdown import escape as escape_markdown
 from kilowit.report.runs import sum_figures
-from kilowit.report.statistics import mean_interval, pareto_front, ratio_interval
 from kilowit.report.table import Column, Entry, Table
+from kilowit.statistics.means import mean_interval, ratio_interval
+from kilowit.statistics.pareto import pareto_front
 from report_records import phase, trained
 
 FINITE = st.floats(1e-6, 1e12)

@@ -7,31 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kilowit.evaluation import read_texts
 
 import kilowit
 from kilowit.cli import main
 from kilowit.errors import KilowitError
+from kilowit.evaluation import read_texts
 from kilowit.parts import table_file
 
-WORDS = [
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "a",
-    "mat",
-    "and",
-    "some",
-    "dog",
-    "ran",
-    "through",
-    "this",
-    "park",
-    "with",
-    "that",
-    "ball",
-]
+WORDS = [*"abcdefghijklmnop"]
 
 
 def rows(share_wrong: float, num: int = 60) -> list[dict[str, Any]]:

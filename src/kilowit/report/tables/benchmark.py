@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from kilowit.record import PhaseFigures
-from kilowit.report.effects import METRIC_LABELS, quality
+from kilowit.report.effects import METRIC_LABELS
+from kilowit.report.evidence import EvidenceBook
 from kilowit.report.pricing import Priced, Pricing
 from kilowit.report.quantity import Kind
 from kilowit.report.runs import Choice, Run
-from kilowit.report.statistics import Interval, mean_interval
 from kilowit.report.table import Column, Entry, Table
 from kilowit.report.tables.bill import NO_ENERGY
+from kilowit.statistics.interval import Interval
+from kilowit.statistics.means import mean_interval
 
 _NUM: Final = Column("num_repeats", "n", "count")
 NO_GPU: Final = "no GPU was metered"
 NO_TRAINING: Final = "training-free"
 _INTERVALS: Final = (
-    "[a, b]: 95 % interval. Scores: seeds (t) and test examples (bootstrap) together; with fewer than 3 seeds test "
-    "examples alone. Other figures: t interval over seeds, none with fewer than 3."
+    "[a, b]: 95 % interval. Scores: seeds and test examples together; with fewer than 3 seeds test examples alone, "
+    "which says nothing of another seed. Other figures: t interval over seeds, none with fewer than 3."
 )
 
 
@@ -29,21 +31,24 @@ def metrics_of(choices: Sequence[Choice]) -> list[str]:
     return [m for m in METRIC_LABELS if m in found] + sorted(found - METRIC_LABELS.keys())
 
 
-def quality_table(choices: Sequence[Choice], metrics: Sequence[str]) -> Table:
+def quality_table(choices: Sequence[Choice], metrics: Sequence[str], book: EvidenceBook) -> Table:
     """Return scores and losses by choice."""
     columns = (
         Column("choice", "Choice"),
         _NUM,
         *(Column(m, METRIC_LABELS.get(m, m), "score") for m in metrics),
+        Column("predict.output_tokens_mean", "Length, tokens", "plain"),
         Column("train.loss_last", "Loss, training", "loss"),
         Column("validate.loss_last", "Loss, validation", "loss"),
     )
     rows = []
     for choice in (c for c in choices if c.finished):
-        scores = [_of_interval(quality(choice, m), "not scored with it") for m in metrics]
+        scores = [_of_interval(book.quality(choice, m), "not scored with it") for m in metrics]
         reason = NO_TRAINING if choice.is_baseline else "not taken"
         losses = [_of_interval(choice.interval(f"{p}.loss_last"), reason) for p in ("train", "validate")]
-        rows.append((Entry(choice.label), Entry(len(choice.finished)), *scores, *losses))
+        lengths = [v for run in choice.finished if (v := _output_tokens(run.record.phase("predict"))) is not None]
+        length = _of_values(lengths, "no tokenizer counted it")
+        rows.append((Entry(choice.label), Entry(len(choice.finished)), *scores, length, *losses))
     signatures = {
         score.signature for c in choices for run in c.finished for score in run.record.scores if score.metric in metrics
     }
@@ -205,6 +210,13 @@ def _per_example(row: PhaseFigures | None) -> float | None:
     if row is None or row.energy_total_joule is None or not row.num_examples:
         return None
     return row.energy_total_joule / row.num_examples
+
+
+def _output_tokens(row: PhaseFigures | None) -> float | None:
+    """Return the mean length of a summary: ROUGE moves with it, so it stands beside the scores."""
+    if row is None or row.num_output_tokens is None or not row.num_examples:
+        return None
+    return row.num_output_tokens / row.num_examples
 
 
 def _mean_power(row: PhaseFigures) -> float | None:

@@ -9,11 +9,11 @@ from typing import Final
 from kilowit import parts
 from kilowit.errors import PartError
 from kilowit.parts.method import Expectation
-from kilowit.report.effects import METRIC_LABELS, cost_ratio, quality_difference
-from kilowit.report.examples import ExampleScores
+from kilowit.report.effects import METRIC_LABELS, cost_ratio
+from kilowit.report.evidence import EvidenceBook
 from kilowit.report.runs import Choice
-from kilowit.report.statistics import Interval
 from kilowit.report.table import Column, Entry, Table
+from kilowit.statistics.interval import MIN_REPEATS, Interval
 
 COLUMNS: Final = (
     Column("method", "Method"),
@@ -65,7 +65,7 @@ class Tradeoff:
         return "not distinguishable"
 
 
-def tradeoffs_of(choices: Sequence[Choice], examples: ExampleScores | None = None) -> list[Tradeoff]:
+def tradeoffs_of(choices: Sequence[Choice], book: EvidenceBook) -> list[Tradeoff]:
     """Return the trade-offs of every method that some recipe leaves out, and of every recipe of several as a whole."""
     found: list[Tradeoff] = []
     partners = {(c.without_methods_key, c.methods): c for c in choices if c.finished}
@@ -73,10 +73,10 @@ def tradeoffs_of(choices: Sequence[Choice], examples: ExampleScores | None = Non
         for name, options in choice.methods:
             rest = tuple(m for m in choice.methods if m != (name, options))
             if (partner := partners.get((choice.without_methods_key, rest))) is not None:
-                found += _of_method(name, choice, partner, examples)
+                found += _of_method(name, choice, partner, book)
         if len(choice.methods) > 1 and (plain := partners.get((choice.without_methods_key, ()))) is not None:
             together = " + ".join(name for name, _ in choice.methods)
-            effects = _effects(DEFAULT_FIGURES, choice, plain, examples)
+            effects = _effects(DEFAULT_FIGURES, choice, plain, book)
             why_not = "cards speak of one method alone"
             found += [Tradeoff(together, choice, plain, e.figure, e.kind, None, why_not, i) for e, i in effects]
     return sorted(found, key=lambda t: t.method)
@@ -104,13 +104,13 @@ def expectations(method: str) -> tuple[tuple[Expectation, ...], str]:
     return tuple(getattr(module, "EXPECTS", ())), "its card says nothing of this figure"
 
 
-def _of_method(method: str, choice: Choice, partner: Choice, examples: ExampleScores | None) -> list[Tradeoff]:
+def _of_method(method: str, choice: Choice, partner: Choice, book: EvidenceBook) -> list[Tradeoff]:
     expected, why_not = expectations(method)
     cards = {e.figure: e for e in expected}
     figures = (*expected, *(d for d in DEFAULT_FIGURES if d.figure not in cards))
     return [
         Tradeoff(method, choice, partner, e.figure, e.kind, _span(cards.get(e.figure)), why_not, effect)
-        for e, effect in _effects(figures, choice, partner, examples)
+        for e, effect in _effects(figures, choice, partner, book)
     ]
 
 
@@ -119,23 +119,24 @@ def _span(card: Expectation | None) -> tuple[float, float] | None:
 
 
 def _effects(
-    figures: Sequence[Expectation], choice: Choice, partner: Choice, examples: ExampleScores | None
+    figures: Sequence[Expectation], choice: Choice, partner: Choice, book: EvidenceBook
 ) -> list[tuple[Expectation, Interval]]:
     """The effects that both sides can show; RAM stands in where no GPU memory was read."""
-    found = [(e, effect) for e in figures if (effect := _effect(e, choice, partner, examples)) is not None]
-    if not any("memory" in e.figure for e, _ in found) and (ram := _effect(RAM, choice, partner, examples)) is not None:
+    found = [(e, effect) for e in figures if (effect := _effect(e, choice, partner, book)) is not None]
+    if not any("memory" in e.figure for e, _ in found) and (ram := _effect(RAM, choice, partner, book)) is not None:
         found.append((RAM, ram))
     return found
 
 
-def _effect(
-    expectation: Expectation, choice: Choice, partner: Choice, examples: ExampleScores | None
-) -> Interval | None:
+def _effect(expectation: Expectation, choice: Choice, partner: Choice, book: EvidenceBook) -> Interval | None:
     if expectation.kind != "difference":
         return cost_ratio(choice, partner, expectation.figure)
-    effect = quality_difference(choice, partner, expectation.figure, examples)
+    metric = expectation.figure
+    if not choice.values(metric) or not partner.values(metric):
+        return None
+    effect = book.of(choice, metric).contrast(choice, partner).difference
     # The verdict is on the method: without repeats, the interval of the test examples does not speak for it.
-    return Interval(effect.value, num_repeats=effect.num_repeats) if effect and effect.num_repeats < 3 else effect
+    return Interval(effect.value, num_repeats=effect.num_repeats) if effect.num_repeats < MIN_REPEATS else effect
 
 
 def _row(tradeoff: Tradeoff) -> tuple[Entry, ...]:

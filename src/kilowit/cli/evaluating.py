@@ -1,0 +1,121 @@
+"""`kilowit evaluate` and `kilowit metrics judge`: what was found, for a terminal, a pipe or a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kilowit.cli.views import known
+from kilowit.console import say, show_json, show_table
+from kilowit.errors import StudyError
+from kilowit.evaluation import Agreement, Evaluation, judge
+from kilowit.evaluation import evaluate as score
+from kilowit.statistics.interval import Interval
+
+
+def evaluate(predictions: Path, metrics: str, compare: Path | None, *, as_json: bool) -> None:
+    """Score a file, compare it with another if asked, and show what was found.
+
+    Raises:
+        KilowitError: a file, a metric or a package is not as it should be.
+    """
+    found = score(predictions, metrics=listed(metrics), compare=compare)
+    if as_json:
+        show_json(found.to_dict())
+        return
+    columns = ("metric", "value", "95 % from", "to", "examples")
+    show_table(columns, [(s.metric, _four(s.value), _four(s.ci95_low), _four(s.ci95_high), s.num_examples)
+                         for s in found.scores])  # fmt: skip
+    if found.comparison:
+        _show_comparison(found)
+    _say_remarks(found)
+
+
+def _show_comparison(found: Evaluation) -> None:
+    say(f"\n{found.name} less {found.compared_with}, example by example:")
+    columns = ("metric", "difference", "95 % from", "to", "p", "p (Holm)", "wins", "ties", "losses", "verdict")
+    rows = [
+        (
+            name,
+            *(f"{end:+.4f}" if end is not None else None for end in _ends(contrast.difference)),
+            _p(contrast.p_outputs),
+            _p(contrast.p_outputs_holm),
+            contrast.num_wins,
+            contrast.num_ties,
+            contrast.num_losses,
+            found.verdicts[name],
+        )
+        for name, contrast in found.comparison.items()
+    ]
+    show_table(columns, rows)
+    say(
+        "p: approximate randomisation, 10,000 sign flips, corrected for the scores shown. The verdict is on "
+        "these outputs: whether another seed would say the same, one run cannot tell."
+    )
+    if any("agg:corpus" in s.signature for s in found.scores):
+        say("Scores of the whole corpus (agg:corpus) are compared by their values per example.")
+
+
+def _say_remarks(found: Evaluation) -> None:
+    empty = f", {found.num_empty:,} empty" if found.num_empty else ""
+    say(
+        f"{found.num_examples:,} predictions of {found.words_mean:.1f} words{empty} "
+        f"(references {found.reference_words_mean:.1f}), sha256 {found.fingerprint[:12]}"
+    )
+    for signature in dict.fromkeys(s.signature for s in found.scores):
+        say(signature)
+    total = found.metered.total
+    energy = known(total.energy_total_joule, "energy")
+    say(f"took {known(total.wall_second, 'time')}, {energy} ({total.energy_total_source})")
+
+
+def judge_metrics(files: Sequence[Path], metrics: str, *, as_json: bool) -> None:
+    """Hold metrics against human judgements and show how far they agree.
+
+    Raises:
+        KilowitError: a file, a metric or a package is not as it should be.
+    """
+    found = judge(files, listed(metrics))
+    if as_json:
+        show_json(found)
+        return
+    columns = ("metric", "human", "level", "n", "Kendall", "Spearman", "Pearson", "file")
+    show_table(columns, [_agreement_row(agreement) for agreement in found])
+    say("[a, b]: 95 % interval of resampling documents (systems at that level), 1,000 resamples. Kendall: tau-b.")
+
+
+def _agreement_row(found: Agreement) -> tuple[str | int | None, ...]:
+    values = [_correlation(interval) for interval in (found.kendall, found.spearman, found.pearson)]
+    return (found.metric, found.dimension, found.level, found.num_rows, *values, Path(found.file).name)
+
+
+def _correlation(interval: Interval | None) -> str | None:
+    if interval is None:
+        return None
+    if interval.low is None or interval.high is None:
+        return f"{interval.value:.3f}"
+    return f"{interval.value:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def listed(text: str) -> list[str]:
+    """Return names that commas part.
+
+    Raises:
+        StudyError: an empty name.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise StudyError(f'"{text}" has an empty name', place="--metrics", hint="Example: --metrics rouge,bleu")
+    return names
+
+
+def _ends(interval: Interval) -> tuple[float | None, float | None, float | None]:
+    return interval.value, interval.low, interval.high
+
+
+def _four(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"
+
+
+def _p(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4f}"

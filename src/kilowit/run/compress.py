@@ -17,6 +17,7 @@ from kilowit.parts.dataset import Corpus
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.run import phases
+from kilowit.run.model_facts import dimensions_of
 from kilowit.run.phases import CellRun
 
 
@@ -91,7 +92,7 @@ class CellWorkbench:
             config=config,
             batch_size=settings.predict.batch_size or 2 * settings.train.batch_size,
             precision=settings.precision,
-            dimensions=phases.dimensions_of(loaded),
+            dimensions=dimensions_of(loaded),
             synchronize=phases.synchronize,
             on_batch=self.run.progress("compress", len(split)),
         )

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kilowit import parts
@@ -19,11 +18,11 @@ from kilowit.meter import Meter
 from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
-from kilowit.parts.flop import flop_per_token
 from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
-from kilowit.parts.model import LoadedModel, num_members_of
+from kilowit.parts.model import LoadedModel
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
+from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
 from kilowit.run.predictions import add_scores, write_predictions
 from kilowit.run.ranks import ALONE, Rank
 from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
@@ -190,29 +189,6 @@ def default_device() -> Any:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def model_facts(loaded: LoadedModel, settings: Settings) -> ModelFacts:
-    """Return the model's card; parameters that are tied count once."""
-    parameters = list(loaded.model.parameters())
-    each, num_members = flop_per_token(dimensions_of(loaded)), num_members_of(loaded.model)
-    return ModelFacts(
-        name=loaded.name,
-        family=loaded.family.name,
-        source=loaded.source,
-        num_parameters=sum(p.numel() for p in parameters),
-        num_trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-        model_disk_byte=sum(p.nbytes for p in parameters),  # what safetensors stores, less a header of some kB
-        dtype=f"{str(parameters[0].dtype).removeprefix('torch.')}, computed in {settings.precision}",
-        vocabulary_size=loaded.model.config.vocab_size,
-        flop_per_input_token=each.source * num_members,
-        flop_per_output_token=each.target * num_members,
-    )
-
-
-def dimensions_of(loaded: LoadedModel) -> Any:
-    """Return the sizes of the model as it is now, methods' changes included."""
-    return loaded.family.dimensions(loaded.model.config.to_dict())
-
-
 def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
     """Warm up, train and validate; then the first rank asks each method what it can show for itself.
 
@@ -336,11 +312,6 @@ def save(run: CellRun, loaded: LoadedModel) -> None:
     assert run.model is not None
     weights = sum(path.stat().st_size for path in run.folder.model_path.rglob("*.safetensors"))
     run.model = ModelFacts(**{**vars(run.model), "model_disk_byte": weights})
-
-
-def folder_byte(path: Path) -> int:
-    """Return the sum of the sizes of all files below a folder."""
-    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
 
 
 def predict(run: CellRun, corpus: Corpus, loaded: LoadedModel, test: TokenizedSplit) -> list[str]:

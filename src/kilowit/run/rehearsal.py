@@ -84,7 +84,7 @@ class Rehearsal:
         return int(count.peak_byte)
 
     def _step(self, batch_size: int) -> None:
-        from kilowit.run.engines.trainer import token_loss_sum
+        from kilowit.run.engines.loss import token_loss_sum
 
         job = self.job
         multiple = 8 if job.device.type == "cuda" else 1

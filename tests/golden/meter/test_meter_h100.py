@@ -1,4 +1,4 @@
-"""Two recorded runs of BART-large on one H100 (docs/results/bart-large-samsum): ledger, record and power trace agree."""
+"""Two recorded runs of BART-large on an H100 (docs/results): ledger, record and power trace agree."""
 
 from __future__ import annotations
 

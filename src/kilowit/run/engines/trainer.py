@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_callback import PrinterCallback
@@ -28,6 +27,7 @@ from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop
 from kilowit.run.batches import IGNORED, Collator
 from kilowit.run.engines import sharding
 from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult
+from kilowit.run.engines.loss import token_loss_sum
 from kilowit.run.flop_counter import StepFlop, count_step
 
 NUM_LOGS: Final = 100  # losses read from the device per run; each read waits for the device
@@ -247,28 +247,6 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         if "loss" in logs:
             self.losses.append(logs["loss"])
         super().log(logs, start_time)
-
-
-def token_loss_sum(model: Any, inputs: dict[str, Any], label_smoothing: float) -> tuple[Any, Any]:
-    """Return the summed cross entropy of all target tokens, a 0-d tensor, and the model's outputs.
-
-    A model that predicts several tokens at once (ProphetNet) trains on the mean of its streams, as its authors do, and
-    is validated on the next token.
-    """
-    inputs = dict(inputs)
-    labels_BT = inputs.pop("labels")
-    outputs = model(**inputs, use_cache=False)
-    streams = [outputs.logits]
-    if model.training and getattr(outputs, "logits_ngram", None) is not None:
-        streams += outputs.logits_ngram.unbind(1)
-    total = sum(
-        cross_entropy(
-            logits_BTV.flatten(0, 1).float(), labels_BT.flatten(),
-            ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing,
-        )
-        for logits_BTV in streams
-    )  # fmt: skip
-    return total / len(streams), outputs
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]

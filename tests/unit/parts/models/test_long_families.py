@@ -14,7 +14,7 @@ from kilowit.parts import catalogue
 from kilowit.parts.flop import forward_flop
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.pretrained import load_model
-from kilowit.run.engines.trainer import token_loss_sum
+from kilowit.run.engines.loss import token_loss_sum
 
 
 def tiny(size: str) -> LoadedModel:

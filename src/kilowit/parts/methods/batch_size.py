@@ -12,6 +12,7 @@ Trade-off      train.wall_second x0.3-1.05 | train.energy_total_joule x0.4-1.1 |
 Options        max_batch_size (1024), memory_byte (None = 92 % of the GPU's free memory; needed on a CPU, where what
                counts are the bytes of all tensors and of the optimizer's state), keep_update_size (false)
 Works with     all others.   Conflicts with  gradient_accumulation, which splits what this joins.
+               Never tried over several processes: conflicts with ddp, fsdp, zero, zero_offload.
 Source         McCandlish et al. 2018, arXiv 1812.06162: what larger batches buy, and where it ends. Ranges ours.
 """
 
@@ -26,7 +27,7 @@ from kilowit.errors import CellFailure, ErrorKind, PlanError
 from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.settings import Block, Count, Settings
 
-CONFLICTS_WITH: Final = ("gradient_accumulation",)
+CONFLICTS_WITH: Final = ("ddp", "fsdp", "gradient_accumulation", "zero", "zero_offload")
 FAMILIES: Final = None
 RESOLUTION: Final = 16  # the search ends when the next larger batch is within 1/16
 _OURS: Final = "ours: an estimate, to be replaced by a measured range"

@@ -123,7 +123,7 @@ def test_sizes_are_planned_and_what_removes_nothing_or_too_much_is_refused() -> 
 
 @pytest.mark.skipif(has_ampere_gpu(), reason="this machine has the GPU that n_m asks for")
 def test_two_of_four_is_refused_where_no_device_skips_its_zeros() -> None:
-    with pytest.raises(PlanError, match=r"compute capability 8\.0"):
+    with pytest.raises(PlanError, match=r"Ampere"):
         require_machine((MethodCall("prune", {"kind": "n_m"}),))
     require_machine((MethodCall("prune"), MethodCall("prune", {"kind": "magnitude"})))
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from kilowit import parts, record, settings, study, study_parts
 from kilowit.cli import app
+from kilowit.factors.factor import table as table_rows
 from kilowit.parts import catalogue
 from kilowit.parts.dataset import DatasetOptions
 from kilowit.parts.method import Expectation
@@ -30,7 +31,9 @@ BLOCKS: Final = {
     "budget": settings.BudgetSettings,
     "exclude": study.Exclude,
 }
-MODELS: Final = (study_parts.HubModel, study_parts.FolderModel, study_parts.ScratchModel)
+MODELS: Final = (
+    study_parts.HubModel, study_parts.FolderModel, study_parts.ScratchModel, study_parts.WarmStartModel,
+)  # fmt: skip
 
 
 def pages() -> dict[str, str]:
@@ -108,7 +111,8 @@ def study_page() -> str:
     text += [top_level_table()]
     for key, block in BLOCKS.items():
         text += [f"## {key}\n\n{inspect.cleandoc(block.__doc__ or '')}\n\n", fields_table(block)]
-    text += ["## models\n\nA string or a mapping with one of `hub`, `folder`, `scratch`, `baseline`.\n\n"]
+        text += [paper_section()] if key == "train" else []
+    text += ["## models\n\nA string or a mapping with one of `hub`, `folder`, `scratch`, `warm_start`, `baseline`.\n\n"]
     for model in MODELS:
         key = next(iter(model.model_fields))
         text += [f"### {{{key}: ...}}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n", fields_table(model)]
@@ -123,6 +127,15 @@ def study_page() -> str:
     text += [f"- [{name}](../methods/{name}.md): {card_line('methods', name)}\n" for name in parts.names("methods")]
     return "".join(text)
 
+
+PAPER: Final = """\
+### train: paper
+
+`train: paper` takes the published settings of each cell's family and dataset; `train: {paper: true, num_steps: 100}`
+takes them with settings of your own on top. A cell without published settings is an error. What the source does not
+say is the default above; where it cannot be followed, the column departs and a note of the study say so.
+
+"""
 
 STUDY_INTRODUCTION: Final = """\
 A study is one YAML file. Unknown and duplicate keys are errors; booleans are `true` and `false`; `1e-5` is a number;
@@ -140,6 +153,25 @@ def study_introduction() -> str:
     """Return what holds for the whole file, with the example of `kilowit init`."""
     example = (REPOSITORY / "src/kilowit/templates/study.yaml").read_text(encoding="utf-8")
     return f"{STUDY_INTRODUCTION}```yaml\n{example}```\n\n"
+
+
+def paper_section() -> str:
+    """Return what ``train: paper`` stands for."""
+    rows = [
+        (
+            row["family"],
+            row["dataset"],
+            f"{row['num_epochs']} epochs" if row["num_epochs"] else f"{row['num_steps']} steps",
+            f"{row['batch_size']} x {row['gradient_accumulation_steps']}",
+            row["learning_rate"],
+            row["optimizer"],
+            row["departs"],
+            row["source"],
+        )
+        for row in table_rows("paper_training")
+    ]
+    columns = ("family", "dataset", "length", "batch", "learning rate", "optimizer", "departs", "source")
+    return f"{PAPER}{table(columns, rows)}"
 
 
 def top_level_table() -> str:
@@ -175,6 +207,8 @@ def method_page(name: str) -> str:
     options = getattr(module, "Options", None)
     if options is not None and options.model_fields:
         text += ["## Options\n\n", fields_table(options)]
+    if reason := getattr(module, "UNAVAILABLE", None):
+        text += [f"## Not available\n\n{reason[0].upper()}{reason[1:]}. Take {module.SUCCESSOR}.\n\n"]
     expects: tuple[Expectation, ...] = getattr(module, "EXPECTS", ())
     if expects:
         text += ["## What it promises\n\nAgainst plain fine-tuning; the report sets the measured value beside it.\n\n"]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from factor_mappings import AWS_GRIDS, CPU_CORES, GCP_GRIDS, MODERN_MICROARCHITECTURES, REFERENCE_CPUS
+from paper_training import paper_training_rows
 
 Row = dict[str, str]
 TABLES = Path(__file__).parent.parent / "src" / "kilowit" / "factors" / "tables"
@@ -70,6 +71,7 @@ def build(facts: Path, output: Path) -> None:
         "constants": constant_rows,
         "checkpoints": checkpoint_rows,
         "datasets": dataset_rows,
+        "paper_training": paper_training_rows,
     }
     for name, rows in tables.items():
         _write(output / f"{name}.csv", list(rows(read)))
@@ -84,9 +86,6 @@ def _write(path: Path, rows: list[Row]) -> None:
 
 def _number(value: float) -> str:
     return f"{value:.6g}"
-
-
-# -- carbon -----------------------------------------------------------------------------------------------------------
 
 
 def minimum_spread(countries: list[Row]) -> float:

@@ -144,6 +144,9 @@ def model_name(spec: Mapping[str, Any]) -> str:
     """
     if "folder" in spec:
         return Path(spec["folder"]).name
+    if "warm_start" in spec:
+        encoder = str(spec["warm_start"]).removeprefix("packaged:").rstrip("/").rpartition("/")[2]
+        return f"{spec.get('architecture', 'bert2bert')}-{encoder}"
     return str(spec.get("scratch") or spec.get("baseline") or spec["hub"].rpartition("/")[2])
 
 

@@ -26,15 +26,17 @@ class TrainSettings(Block):
 
     num_epochs: Positive = Field(3.0, description="passes over the training split")
     num_steps: Count | None = Field(None, description="optimizer steps; overrides num_epochs")
-    batch_size: Count = Field(16, description="examples per device and forward pass")
+    batch_size: Count = Field(16, description="examples per forward pass, shared out over the processes, if several")
     gradient_accumulation_steps: Count = Field(1, description="forward passes per optimizer step")
     learning_rate: Positive = 5.0e-5
-    schedule: Literal["linear", "constant", "cosine", "constant_with_warmup"] = "linear"
+    schedule: Literal["linear", "constant", "cosine", "constant_with_warmup", "inverse_sqrt"] = "linear"
     warmup_steps: Annotated[int, Field(ge=0)] = Field(0, description="optimizer steps of rising learning rate")
     weight_decay: NonNegative = 0.0
     max_grad_norm: NonNegative = Field(1.0, description="clip the gradient's norm; 0 = do not clip")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    optimizer: Literal["adamw", "adafactor", "adam8bit"] = Field(
+        "adamw", description="adam8bit needs the package bitsandbytes; the method of that name checks and proves it"
+    )
     max_source_tokens: Count = 512
     max_target_tokens: Count = 128
     num_validations: Annotated[int, Field(ge=0)] = Field(
@@ -89,7 +91,15 @@ class BudgetSettings(Block):
     wall_hour: Positive | None = None
 
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+
+
+class RankSettings(Block):
+    """How training is spread over the processes of one machine, its ranks."""
+
+    num_processes: Count = 1
+    wrapper: Literal["none", "ddp", "fsdp", "deepspeed"] = "none"
+    options: dict[str, Any] = {}  # the method's own, for whoever wraps the model
 
 
 class Settings(Block):
@@ -98,9 +108,10 @@ class Settings(Block):
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
     measure: MeasureSettings = MeasureSettings()
-    # Number format of the matrix products in every forward pass (autocast; weights stay fp32). Not a key of a
-    # study: the methods bf16 and fp16 set it, so that nobody can have it without its checks and its evidence.
+    # Number format of the matrix products in every forward pass (autocast, or products of fp32 in TF32; weights stay
+    # fp32). Not a key of a study: the methods of these names set it, so that nobody has it without checks and evidence.
     precision: Precision = "fp32"
+    ranks: RankSettings = RankSettings()  # no key of a study either: ddp, fsdp, zero and zero_offload set it
 
     def with_precision(self, precision: Precision) -> Settings:
         """Return a copy whose forward passes compute in `precision`."""

@@ -6,6 +6,7 @@ them. `kilowit.study_yaml` gives every value its place, `kilowit.study_parts` sa
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from kilowit import factors as factor_tables
 from kilowit.cell import Cell, model_name
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
-from kilowit.parts.method import MethodCall, plan_settings
+from kilowit.parts.method import MethodCall, plan_settings, plan_size
+from kilowit.parts.paper import paper_training
 from kilowit.settings import (
     Block,
     BudgetSettings,
@@ -135,6 +137,7 @@ class _Axes:
 def _read(reading: Reading) -> Study:
     value = reading.document.value
     value.setdefault("metrics", ["rouge"])
+    is_paper = _take_paper(reading)
     top: StudyDocument | None = check_block(reading, (), StudyDocument, value)
     axes = _Axes(
         models=_each(reading, "models", read_model),
@@ -155,6 +158,10 @@ def _read(reading: Reading) -> Study:
     cells = _expand(reading, top, axes, tuple(signatures))
     if not cells:
         reading.fault(("exclude",), "nothing is left to run. Remove an exclusion.", at_key=True)
+    if is_paper:
+        cells = tuple(_as_published(reading, cell) for cell in cells)
+        if reading.problems:
+            raise study_error(reading.problems)
     _check_recipes(reading, cells)
     if reading.problems:
         raise study_error(reading.problems)
@@ -163,6 +170,43 @@ def _read(reading: Reading) -> Study:
         metrics=tuple(top.metrics), factors=top.factors, budget=top.budget, place=reading.document.place,
         notes=tuple(reading.notes),
     )  # fmt: skip
+
+
+def _take_paper(reading: Reading) -> bool:
+    """Whether the study says ``train: paper`` or ``train: {paper: true, ...}``; leaves its own settings there."""
+    value = reading.document.value
+    train = value.get("train")
+    if train == "paper":
+        value["train"] = {}
+        return True
+    if not isinstance(train, dict) or "paper" not in train:
+        return False
+    is_paper = train.pop("paper")
+    if not isinstance(is_paper, bool):
+        reading.fault(("train", "paper"), f"expected true or false, found {found(is_paper)}.")
+    return is_paper is True
+
+
+def _as_published(reading: Reading, cell: Cell) -> Cell:
+    """Give a cell the published training settings of its family and dataset, under those that the study sets."""
+    if cell.is_baseline:
+        return cell
+    size, name = catalogue.resolve_dimensions(cell.model), model_name(cell.model)
+    if size is None:
+        reading.fault(("train",), f"paper: the family of {name} is not known here. Write the settings out.")
+        return cell
+    written = cell.settings.train
+    own = {key: getattr(written, key) for key in written.model_fields_set}
+    try:
+        published = paper_training(size.family.name, cell.dataset["name"], own)
+    except PartError as error:
+        problem = f"paper: {error.message}. {error.hint} Or exclude {{model: {name}, dataset: {cell.dataset['name']}}}."
+        if problem not in [known.message for known in reading.problems]:
+            reading.fault(("train",), problem)
+        return cell
+    departs = f"; {published.departs}" if published.departs else ""
+    reading.note(f"train: paper, {size.family.name} on {cell.dataset['name']}: {published.source}{departs}")
+    return dataclasses.replace(cell, settings=cell.settings.model_copy(update={"train": published.train}))
 
 
 def _each(reading: Reading, key: str, read: Callable[[Reading, DocumentPath, Any], Any]) -> list[Any]:
@@ -306,6 +350,8 @@ def _check_recipes(reading: Reading, cells: Iterable[Cell]) -> None:
         family = known.family.name if known else None
         try:
             plan_settings(cell.settings, cell.methods, family)
+            if known is not None:
+                plan_size(known.dimensions, cell.methods)
         except PartError as error:
             hint = f"{error.hint} " if error.hint else ""
             of_family = family is not None and family in error.message

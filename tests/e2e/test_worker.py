@@ -9,18 +9,34 @@ import pytest
 
 import worker_cells
 from kilowit import parts
+from kilowit.parts.ranks import has_deepspeed
 from kilowit.record import PhaseFigures, Record
 from kilowit.run import worker
 
 RECIPES = {
     "adafactor": "[adafactor]",
+    "adam8bit": "[adam8bit]",
+    "batch_size": "[{batch_size: {memory_byte: 40000000, max_batch_size: 32}}]",
     "bf16": "[bf16]",
+    "distill": "[{distill: {decoder_layers: 1}}]",
+    "ddp": "[ddp]",
     "early_stopping": "[early_stopping]",
+    "ensemble": "[{ensemble: {kind: checkpoint_soup, members: 2}}]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
+    "gradient_accumulation": "[gradient_accumulation]",
+    "gradient_checkpointing": "[gradient_checkpointing]",
+    "label_smoothing": "[label_smoothing]",
+    "lora": "[{lora: {r: 4}}]",
+    "low_resource": "[{low_resource: {fraction: 0.5}}]",
+    "prune": "[{prune: {decoder_layers: 1}}]",
+    "fsdp": "[fsdp]",
     "sortish": "[{sortish: {pool_batches: 4}}]",
+    "sparse_attention": "[{sparse_attention: {window: 4}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
+    **({"zero": "[zero]"} if has_deepspeed() else {}),
 }
-NEEDS_CUDA = {"fp16"}
+NEEDS_CUDA = {"fp16", "tf32", "zero_offload"}
+NEEDS_DEEPSPEED = {"zero"}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +124,8 @@ def test_folder_that_was_run_is_not_run_again(plain: tuple[Path, Record]) -> Non
 
 
 def test_every_method_has_a_recipe_here() -> None:
-    assert RECIPES.keys() | NEEDS_CUDA == set(parts.names("methods"))
+    runnable = {name for name in parts.names("methods") if not hasattr(parts.load("methods", name), "UNAVAILABLE")}
+    assert RECIPES.keys() | NEEDS_CUDA | NEEDS_DEEPSPEED == runnable
 
 
 @pytest.mark.parametrize("method", sorted(RECIPES))
@@ -121,6 +138,12 @@ def test_method_is_applied_and_shows_it(method: str, tmp_path: Path) -> None:
     assert (evidence.method, evidence.applied) == (method, True)
     assert evidence.evidence
     assert json.loads(json.dumps(evidence.evidence)) == evidence.evidence
+    if method not in {"ddp", "fsdp", "zero"}:
+        return
+    # However many processes it took: one bill, and the examples that one process sees.
+    names = [figures.phase for figures in record.phases]
+    assert names == ["idle", "prepare", "load", "warmup", "train", "validate", "predict", "score", "gap"]
+    assert phase(record, "train").num_examples == 4 * phase(record, "train").num_steps  # type: ignore[operator]
 
 
 def test_methods_of_one_recipe_work_together(tmp_path: Path) -> None:
@@ -158,7 +181,20 @@ def test_baseline_is_predicted_and_scored_without_training(baseline: str, tmp_pa
     assert phase(record, "predict").num_output_tokens is None
 
 
-@pytest.mark.parametrize("size", ["t5-tiny", "pegasus-tiny"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "t5-tiny",
+        "pegasus-tiny",
+        "led-tiny",
+        "bigbird_pegasus-tiny",
+        "prophetnet-tiny",
+        "pegasus_x-tiny",
+        "longt5-tiny",
+        "bert2bert-tiny",
+        "unilm-tiny",
+    ],
+)
 def test_other_families_go_the_whole_way(size: str, tmp_path: Path) -> None:
     record = worker_cells.run(tmp_path, model=f"{{scratch: {size}, vocabulary_size: 300}}")
     assert record.status == "finished", record.error_message

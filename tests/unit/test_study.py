@@ -110,7 +110,7 @@ def test_all_faults_are_found_at_once_each_with_its_place() -> None:
         ("[docstrings]", "[{name: docstrings, max_train: 1}]", '3:31  datasets[0]: no key "max_train". Did you mean "max_train_examples"?'),
         ("{scratch: bart-tiny}", "bart-tiny", '2:10  models[0]: "bart-tiny" is a size from scratch. Write {scratch: bart-tiny}.'),
         ("{scratch: bart-tiny}", "{scratch: bart-tinny}", '2:10  models[0]: no size "bart-tinny" to build from scratch. Did you mean "bart-tiny"?'),
-        ("{scratch: bart-tiny}", "{hub: a/b, scratch: bart-tiny}", "2:10  models[0]: a model is one of hub, folder, scratch, baseline; this has hub and scratch."),
+        ("{scratch: bart-tiny}", "{hub: a/b, scratch: bart-tiny}", "2:10  models[0]: a model is one of hub, folder, scratch, warm_start, baseline; this has hub and scratch."),
         ("{scratch: bart-tiny}", "{hub: a b}", '2:10  models[0]: "a b" cannot be a hub id. Example: facebook/bart-base.'),
         ("{scratch: bart-tiny}", "{baseline: led}", '2:10  models[0]: no baseline "led". Did you mean "lead"?'),
         ("{scratch: bart-tiny}", "3", "2:10  models[0]: expected a model's name or a mapping, found 3."),

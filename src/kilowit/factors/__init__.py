@@ -7,7 +7,7 @@ a default in disguise: an unknown region is ``grid:unknown`` with the world's in
 from __future__ import annotations
 
 from kilowit.factors.carbon import carbon, pue
-from kilowit.factors.catalogue import checkpoint, dataset, describe, find, names
+from kilowit.factors.catalogue import checkpoint, dataset, describe, find, names, paper_datasets, paper_training
 from kilowit.factors.cpu import CpuPower, DramPower, cpu_power, dram_watt_per_gib
 from kilowit.factors.device import Device, device, devices
 from kilowit.factors.factor import (
@@ -47,6 +47,8 @@ __all__ = [
     "machine",
     "machines",
     "names",
+    "paper_datasets",
+    "paper_training",
     "price",
     "price_regions",
     "pue",

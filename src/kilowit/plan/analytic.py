@@ -6,6 +6,7 @@ to ten is what a formula knows of a run that nobody has made. A probe or one ear
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from kilowit.plan.hardware import (
@@ -28,6 +29,9 @@ DOWNLOAD_BYTE_PER_SECOND: Final = Interval(5e6, 3e7, 1e8)
 # 380 pairs a second with all four ROUGE variants and stemmer (our benchmark, 2026-11); long texts are slower.
 SCORE_PAIRS_PER_SECOND: Final = Interval(60, 380, 800)
 BASELINE_DOCUMENTS_PER_SECOND: Final = {"lead": Interval(300, 3000, 30_000), "textrank": Interval(10, 100, 1000)}
+# What N GPUs lose to waiting for each other: a step takes 1/N of one GPU's time times this. Ours, an estimate: close to
+# 1 for large batches over NVLink (Li et al. 2020, arXiv 2006.15704, figure 9), several where small steps wait on PCIe.
+RANK_SPEEDUP_INVERSE: Final = Interval(1.0, 1.2, 3.0)
 _VALIDATION_RATE: Final = 1 / 3  # forward only
 
 
@@ -45,7 +49,12 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     rate_or_none = hardware.flop_per_second(work.precision)
     if work.size is None or rate_or_none is None:
         return None
-    train = _train_second(work, hardware, rate_or_none) if train_rate is None else work.train_flop() / train_rate
+    train = _train_second(work, hardware, rate_or_none, train_rate) * work.num_members
+    if work.num_ranks > 1 and hardware.gpu is not None:  # ranks on a CPU share its cores
+        train = train * RANK_SPEEDUP_INVERSE * (1 / work.num_ranks)
+    compress = _compress_second(work, hardware, rate_or_none, train_rate)
+    if compress.likely:
+        phases["compress"] = compress
     per_example = train / work.num_examples_seen
     validated = work.num_validation_examples_seen
     return phases | {
@@ -54,19 +63,28 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
         "load": _load_second(work),
         "train": train,
         "validate": per_example * validated * _VALIDATION_RATE,
-        "predict": _predict_second(work, hardware, rate_or_none),
+        "predict": _predict_second(work, hardware, rate_or_none) * work.num_members,
     }
 
 
-def energy_joule(phases: dict[str, Interval], hardware: Hardware) -> Interval:
-    """Return the joules of all phases, by the power that each draws."""
+def energy_joule(phases: dict[str, Interval], hardware: Hardware, num_ranks: int = 1) -> Interval:
+    """Return the joules of all phases, by the power that each draws; `num_ranks` GPUs train."""
     total = Interval.exactly(0.0)
     for name, second in phases.items():
-        total = total + second * (hardware.idle_watt() if name == "idle" else hardware.busy_watt(name))
+        total = total + second * (hardware.idle_watt() if name == "idle" else hardware.busy_watt(name, num_ranks))
     return total
 
 
-def _train_second(work: Workload, hardware: Hardware, rate: Interval) -> Interval:
+def _compress_second(work: Workload, hardware: Hardware, rate: Interval, train_rate: Interval | None) -> Interval:
+    """What the whole model takes before the smaller one is trained: its own training, its summaries of the corpus."""
+    whole = replace(work, size=work.whole_size, num_test_examples=work.num_train_examples, trained_fraction=1.0)
+    second = _train_second(whole, hardware, rate, train_rate) * work.num_extra_trainings
+    return second + _predict_second(whole, hardware, rate) if work.writes_training_summaries else second
+
+
+def _train_second(work: Workload, hardware: Hardware, rate: Interval, train_rate: Interval | None) -> Interval:
+    if train_rate is not None:
+        return work.train_flop() / train_rate
     assert work.size is not None
     d = work.size.dimensions
     num_layers = d.encoder_layers + d.decoder_layers

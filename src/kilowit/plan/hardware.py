@@ -65,11 +65,11 @@ class Hardware:
         """Return the rate that padded FLOPs reach; None if the device cannot do the precision.
 
         Args:
-            precision: fp32, fp16 or bf16.
+            precision: fp32, tf32, fp16 or bf16.
         """
         if self.gpu is None:
             rate = CPU_FLOP_PER_SECOND_PER_CORE * self.num_vcpus
-            return {"fp32": rate, "bf16": rate * CPU_BF16_SPEEDUP}.get(precision)  # the method fp16 needs a GPU
+            return {"fp32": rate, "bf16": rate * CPU_BF16_SPEEDUP}.get(precision)  # fp16 and tf32 need a GPU
         peak = self.gpu.peak_flop_per_second.get(precision)
         if peak is None:
             return None
@@ -81,8 +81,12 @@ class Hardware:
         """Return the power of the whole machine when nothing runs."""
         return self._gpu_idle_watt() * self.num_gpus + self._host_watt(Interval.exactly(0.0))
 
-    def busy_watt(self, phase: str) -> Interval:
-        """Return the power of the whole machine in a phase; GPUs that are not used draw idle power."""
+    def busy_watt(self, phase: str, num_ranks: int = 1) -> Interval:
+        """Return the power of the whole machine in a phase; GPUs that are not used draw idle power.
+
+        Args:
+            num_ranks: processes that train, one GPU each; all other phases use one.
+        """
         if self.gpu is None:
             # Tokenizing and scoring keep one core busy, training all of them.
             most = Interval(0.5, 0.9, 1.0) if phase in ("train", "validate", "predict") else self._one_core()
@@ -90,7 +94,9 @@ class Hardware:
         fraction = {"train": GPU_TRAIN_POWER_FRACTION, "validate": GPU_TRAIN_POWER_FRACTION}
         share = fraction.get(phase, GPU_PREDICT_POWER_FRACTION if phase == "predict" else None)
         used = self._gpu_idle_watt() if share is None else share * self.gpu.tdp_watt
-        return used + self._gpu_idle_watt() * (self.num_gpus - 1) + self._host_watt(self._one_core())
+        num_used = min(num_ranks, self.num_gpus) if phase in ("train", "validate") else 1
+        host = self._host_watt(self._one_core() * num_used)
+        return used * num_used + self._gpu_idle_watt() * (self.num_gpus - num_used) + host
 
     def _one_core(self) -> Interval:
         return Interval(0.5, 1.0, 2.0) * (1 / self.num_vcpus)

@@ -5,21 +5,31 @@ for what is trained; half precision by autocast adds a half copy of the weights.
 2022, arXiv 2205.05198, equation 1: a layer keeps 34 bytes per token and unit of width in half precision, twice that in
 single, plus 5 bytes per head and pair of tokens where attention scores are kept (fused attention keeps none). A decoder
 layer has a second attention: half as much again. The head keeps logits, their softmax and its gradient in fp32.
+
+Over N processes each holds the activations of its share of the batch. Of the 16 bytes per parameter, ZeRO divides by N
+the optimizer's state (stage 1), the gradients too (2), the parameters too (3, and FSDP): Rajbhandari et al. 2020, arXiv
+1910.02054, section 5 and figure 1; ddp divides none. GPU memory is what the fullest GPU holds; the host holds all.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
+from kilowit.parts.model import Dimensions
 from kilowit.plan.hardware import Hardware
 from kilowit.plan.interval import Interval
 from kilowit.plan.workload import Workload
 
 BYTE_PER_PARAMETER_FP32: Final = 4
 ADAMW_BYTE_PER_PARAMETER: Final = 8
+ADAM8BIT_BYTE_PER_PARAMETER: Final = 2.1  # two moments of a byte, and a scale for each 256 of them
+HALF_PRECISIONS: Final = ("bf16", "fp16")
 ACTIVATION_BYTE_FP16: Final = 34.0
 SCORE_BYTE_FP16: Final = 5.0
 NUM_LOGIT_COPIES: Final = Interval(2, 3, 5)
+# Chunks of sparse attention are padded, shifted and joined, each a copy. Ours: led-mini at 1,024 tokens and batch 2
+# grew by 384 MB on the CPU, single scores make 253 MB (2026-11-23); the other sparse families are not measured.
+SPARSE_SCORE_COPIES: Final = Interval(1, 2, 3)
 CUDA_CONTEXT_BYTE: Final = Interval(0.3e9, 0.5e9, 1.0e9)  # context, kernels, cuBLAS workspace
 FRAGMENTATION: Final = Interval(1.0, 1.1, 1.3)  # blocks that the caching allocator holds and cannot use
 PYTHON_BYTE: Final = Interval(0.4e9, 0.9e9, 2.5e9)  # torch and transformers imported, tokenized corpus
@@ -37,20 +47,21 @@ def model_memory_byte(work: Workload) -> Interval | None:
 
 
 def gpu_memory_byte(work: Workload, hardware: Hardware) -> Interval | None:
-    """Return the peak on the GPU; None where the cell uses none or its model's size is unknown."""
+    """Return the peak on the fullest GPU; None where the cell uses none or its model's size is unknown."""
     model = model_memory_byte(work)
     return None if hardware.gpu is None or model is None else model + CUDA_CONTEXT_BYTE
 
 
 def host_memory_byte(work: Workload, hardware: Hardware) -> Interval:
     """Return the peak resident memory of the worker."""
-    model = model_memory_byte(work)
+    model, num_ranks = model_memory_byte(work), work.num_ranks
     if model is None:
         return BASELINE_PYTHON_BYTE if work.is_baseline else PYTHON_BYTE
     if hardware.gpu is None:
-        return PYTHON_BYTE + model
+        return (PYTHON_BYTE + model) * num_ranks
     assert work.size is not None
-    return PYTHON_BYTE + Interval(0.2, 1.0, 2.0) * (BYTE_PER_PARAMETER_FP32 * work.size.num_parameters)
+    weights = Interval(0.2, 1.0, 2.0) * (BYTE_PER_PARAMETER_FP32 * work.size.num_parameters)
+    return (PYTHON_BYTE + weights) * num_ranks + _offloaded_byte(work)
 
 
 def disk_byte(work: Workload, time_second: Interval) -> Interval:
@@ -70,29 +81,103 @@ def _train_byte(work: Workload) -> Interval:
     assert work.size is not None
     train, n = work.settings.train, float(work.size.num_parameters)
     trained = n * work.trained_fraction
-    state = ADAMW_BYTE_PER_PARAMETER if train.optimizer == "adamw" else 0.1
-    fixed = BYTE_PER_PARAMETER_FP32 * n + (BYTE_PER_PARAMETER_FP32 + state) * trained
-    if work.precision != "fp32":
+    shares = _shares(work)
+    fixed = BYTE_PER_PARAMETER_FP32 * (n * shares.parameters + trained * shares.gradients)
+    fixed += _state_byte_per_parameter(work) * trained * shares.state
+    if work.precision in HALF_PRECISIONS:
         fixed += 2 * n
+    fixed += BYTE_PER_PARAMETER_FP32 * n * (work.num_members - 1)  # trained before, they wait for the last
+    teacher_byte = 0.0
+    if work.whole_size is not None and work.whole_size != work.size:  # it may stay beside its student
+        teacher_byte = float(BYTE_PER_PARAMETER_FP32 * work.whole_size.num_parameters)
     # The longest batch decides: likely one is full of documents at the maximum.
     source = Interval(work.source_tokens.likely, train.max_source_tokens, train.max_source_tokens)
     target = Interval(work.target_tokens.likely, train.max_target_tokens, train.max_target_tokens)
-    return fixed + _activation_byte(work, source, target) * train.batch_size
+    activation = _activation_byte(work, source, target) * (train.batch_size / work.num_ranks)
+    return fixed + Interval(0.0, 0.0, teacher_byte) + activation
+
+
+class _Shares(NamedTuple):
+    """What part of each block one GPU holds."""
+
+    parameters: float
+    gradients: float
+    state: float
+
+
+def _shares(work: Workload) -> _Shares:
+    """Return the shares of arXiv 1910.02054, figure 1; what is offloaded is no GPU's."""
+    ranks, part = work.settings.ranks, 1 / work.num_ranks
+    if ranks.wrapper == "fsdp":
+        away = ranks.options.get("cpu_offload", False)
+        return _Shares(0.0, 0.0, 0.0) if away else _Shares(part, part, part)
+    if ranks.wrapper != "deepspeed":
+        return _Shares(1.0, 1.0, 1.0)
+    zero = ranks.options["zero_optimization"]
+    stage = zero["stage"]
+    parameters = 0.0 if "offload_param" in zero else part if stage == 3 else 1.0
+    return _Shares(parameters, part if stage >= 2 else 1.0, 0.0 if "offload_optimizer" in zero else part)
+
+
+def _offloaded_byte(work: Workload) -> Interval:
+    """Return what lies in host memory instead of on a GPU: fp32 copy, gradients and state, all ranks together."""
+    assert work.size is not None
+    ranks = work.settings.ranks
+    where = ranks.options.get("zero_optimization", {}).get("offload_optimizer", {}).get("device")
+    if where != "cpu" and not ranks.options.get("cpu_offload", False):
+        return Interval.exactly(0.0)
+    trained = work.size.num_parameters * work.trained_fraction
+    return Interval(1.0, 1.0, 1.3) * ((2 * BYTE_PER_PARAMETER_FP32 + _state_byte_per_parameter(work)) * trained)
+
+
+def _state_byte_per_parameter(work: Workload) -> float:
+    """Return the optimizer's bytes per trained parameter; 8-bit AdamW leaves the embeddings' moments in fp32."""
+    assert work.size is not None
+    if work.settings.train.optimizer == "adafactor":
+        return 0.1
+    if work.settings.train.optimizer == "adamw":
+        return ADAMW_BYTE_PER_PARAMETER
+    embedded = work.size.dimensions.vocabulary_size * work.size.dimensions.d_model / work.size.num_parameters
+    return ADAM8BIT_BYTE_PER_PARAMETER * (1 - embedded) + ADAMW_BYTE_PER_PARAMETER * embedded
 
 
 def _activation_byte(work: Workload, source: Interval, target: Interval) -> Interval:
     """Return bytes per example that the backward pass needs."""
     assert work.size is not None
     d = work.size.dimensions
-    width = 1.0 if work.precision != "fp32" else 2.0
+    width = 1.0 if work.precision in HALF_PRECISIONS else 2.0
     per_token = ACTIVATION_BYTE_FP16 * width * d.d_model
-    linear = source * (d.encoder_layers * per_token) + target * (1.5 * d.decoder_layers * per_token)
+    streams = 1 + d.num_future_tokens
+    linear = _computed(d, source) * (d.encoder_layers * per_token) + target * (
+        1.5 * streams * d.decoder_layers * per_token
+    )
+    if work.recomputes:  # the input of every layer, and all of the layer whose turn it is
+        inputs = (source * d.encoder_layers + target * d.decoder_layers) * (2 * width * d.d_model)
+        return inputs + (source + target * 1.5) * per_token + target * (4 * d.vocabulary_size) * NUM_LOGIT_COPIES
     scores = SCORE_BYTE_FP16 * width * d.num_heads
-    pairs = source * source * d.encoder_layers + (target * target + source * target) * d.decoder_layers
+    pairs = _pairs(d, source) * d.encoder_layers + (target * target + source * target) * (streams * d.decoder_layers)
     kept = pairs * scores
-    logits = target * (4 * d.vocabulary_size) * NUM_LOGIT_COPIES
+    logits = target * (4 * d.vocabulary_size * max(1, d.num_future_tokens)) * NUM_LOGIT_COPIES
+    if d.keeps_scores:
+        return linear + kept * (SPARSE_SCORE_COPIES if d.encoder_pattern else 1.0) + logits
     # Fused attention keeps no scores: they count in full only at the high end.
     return linear + Interval(0.0, 0.2 * kept.likely, kept.high) + logits
+
+
+def _computed(dimensions: Dimensions, source: Interval) -> Interval:
+    """Return source tokens as the encoder computes them: sparse attention pads to its blocks."""
+    pattern = dimensions.encoder_pattern
+    return source if pattern is None else Interval(*(pattern.cost(n).ffn_positions for n in _ends(source)))
+
+
+def _pairs(dimensions: Dimensions, source: Interval) -> Interval:
+    """Return pairs of source tokens whose scores an encoder layer computes."""
+    pattern = dimensions.encoder_pattern
+    return source * source if pattern is None else Interval(*sorted(pattern.cost(n).pairs for n in _ends(source)))
+
+
+def _ends(interval: Interval) -> tuple[float, float, float]:
+    return interval.low, interval.likely, interval.high
 
 
 def _predict_byte(work: Workload) -> Interval:
@@ -104,4 +189,4 @@ def _predict_byte(work: Workload) -> Interval:
     logits = NUM_LOGIT_COPIES * (4 * d.vocabulary_size)
     # The optimizer's state stays on the device while summaries are written, unless the worker frees it.
     weights = float(BYTE_PER_PARAMETER_FP32 * work.size.num_parameters)
-    return Interval(1.0, 1.0, 4.0) * weights + (cache + logits) * beams
+    return (Interval(1.0, 1.0, 4.0) * weights + (cache + logits) * beams) * work.num_members

@@ -13,6 +13,7 @@ from kilowit.errors import PlanError
 from kilowit.factors import Factor
 from kilowit.factors.derive import derive_figures
 from kilowit.factors.machines import EMBODIED_LIFETIME_SECOND
+from kilowit.parts.method import require_machine
 from kilowit.plan.analytic import energy_joule, phase_seconds
 from kilowit.plan.estimate import CellPlan, Estimate, Fit, Limit, Plan, total_of
 from kilowit.plan.hardware import Hardware, hardware
@@ -202,16 +203,15 @@ class _Planner:
         rate = train_rate(work, self.records)
         phases = phase_seconds(work, self.hardware, rate)
         basis = "analytic" if rate is None else "records"
-        energy = None if phases is None else energy_joule(phases, self.hardware)
+        energy = None if phases is None else energy_joule(phases, self.hardware, work.num_ranks)
         return self._estimate(work, basis, phases or {}, energy, is_known=phases is not None)
 
     def _of_runs(self, work: Workload, found: Measured, basis: str) -> Estimate:
         estimate = self._estimate(work, basis, found.phase_second, found.energy_joule)
-        seen = {
-            name: value
-            for name in ("memory_gpu_byte", "memory_host_byte", "disk_byte")
-            if (value := getattr(found, name)) is not None
-        }
+        known = ["memory_host_byte", "disk_byte"]
+        if work.num_ranks == 1:  # a record has the sum over GPUs, a plan what the fullest one holds
+            known.append("memory_gpu_byte")
+        seen = {name: value for name in known if (value := getattr(found, name)) is not None}
         return dataclasses.replace(estimate, **seen)
 
     def _of_record(self, record: Record) -> Estimate:
@@ -273,6 +273,8 @@ class _Planner:
         if not work.is_baseline and self.hardware.flop_per_second(work.precision) is None:
             what = f"{device.name} ({device.architecture})" if device else "a CPU"
             return "no", [f"{what} cannot train in {work.precision}; {_other(work)}"]
+        if lack := _lack(work, cell, self.hardware):
+            return "no", [lack]
         failed = self._probes.get(dataclasses.replace(cell, seed=0).key)
         if failed is not None and failed.error_kind in ("out_of_memory_gpu", "out_of_memory_host"):
             return "no", ["does not fit: the probe ran out of memory"]
@@ -321,6 +323,18 @@ def _limits(study: Study, total: Estimate, records: list[Record]) -> tuple[Limit
 
 def _interval(factor: Factor) -> Interval:
     return Interval(factor.low, factor.value, factor.high)
+
+
+def _lack(work: Workload, cell: Cell, hardware: Hardware) -> str | None:
+    """Say what the hardware lacks for the methods of a cell, or None."""
+    if hardware.gpu is not None and work.num_ranks > hardware.num_gpus:
+        return f"{work.num_ranks} processes need as many GPUs, there are {hardware.num_gpus}"
+    if hardware.is_here:
+        try:
+            require_machine(cell.methods)
+        except PlanError as error:
+            return f"{error.message}. {error.hint}"
+    return None
 
 
 def _stops_early(cell: Cell) -> bool:

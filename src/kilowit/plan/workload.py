@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
 from kilowit import factors, parts
 from kilowit.cell import Cell
-from kilowit.parts.catalogue import ModelSize, generation_defaults, resolve_dimensions
+from kilowit.parts.catalogue import ModelSize, cautions, generation_defaults, hub_id, resolve_dimensions
 from kilowit.parts.dataset import Corpus, Split
-from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop, generate_flop
-from kilowit.parts.method import plan_settings
+from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop, generate_flop, layer_parameters
+from kilowit.parts.method import plan_settings, plan_size
 from kilowit.plan.interval import Interval
 from kilowit.settings import Settings
 
@@ -36,7 +36,11 @@ UNKNOWN_EXAMPLES: Final = Interval(1_000, 20_000, 300_000)  # the public dataset
 class Workload:
     """What a cell has to do. Token means are per example, cut at the maxima, without padding."""
 
-    size: ModelSize | None  # None: a baseline, or a hub model that nobody here knows
+    size: ModelSize | None  # None: a baseline, or a hub model that nobody here knows; as the methods changed it
+    whole_size: ModelSize | None  # before the methods changed it
+    num_extra_trainings: int  # of the whole model, on the bill of compress
+    writes_training_summaries: bool  # with the whole model, likewise
+    num_members: int  # models that are trained alike and generate together
     settings: Settings  # as the methods changed them
     num_train_examples: Interval
     num_validation_examples: Interval
@@ -48,6 +52,7 @@ class Workload:
     predict_batch_size: int
     trained_fraction: float  # share of the parameters that have a gradient
     padding: Interval  # padded over real tokens
+    recomputes: bool  # layers keep their input alone, and run again in the backward pass
     is_baseline: bool
     baseline: str
     downloads: bool  # the model comes from the hub
@@ -56,8 +61,13 @@ class Workload:
 
     @property
     def precision(self) -> str:
-        """fp32, fp16 or bf16."""
+        """fp32, tf32, fp16 or bf16."""
         return str(self.settings.precision)
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that share training out; one GPU each."""
+        return self.settings.ranks.num_processes
 
     @property
     def num_train_steps(self) -> Interval:
@@ -106,7 +116,7 @@ class Workload:
 
     def train_flop(self) -> Interval:
         """Return FLOPs of all training steps; frozen parameters save their part of the backward pass."""
-        backward = (TRAIN_PER_FORWARD - 1) * (1 + self.trained_fraction) / 2
+        backward = (TRAIN_PER_FORWARD - 1) * (1 + self.trained_fraction) / 2 + (1 if self.recomputes else 0)
         return self.forward_flop() * self.num_examples_seen * (1 + backward)
 
     def predict_flop(self) -> Interval:
@@ -139,7 +149,8 @@ def workload(cell: Cell) -> Workload:
     Raises:
         PartError: a method that does not work with the model, or a local dataset that cannot be read.
     """
-    size = None if cell.is_baseline else resolve_dimensions(cell.model)
+    whole_size = None if cell.is_baseline else resolve_dimensions(cell.model)
+    size = _changed_size(whole_size, cell)
     family = size.family if size else None
     settings = plan_settings(cell.settings, cell.methods, family.name if family else None)
     data = dataset_size(json.dumps(cell.dataset, sort_keys=True))
@@ -149,12 +160,18 @@ def workload(cell: Cell) -> Workload:
     defaults = generation_defaults(family, cell.dataset["name"]) if family else None
     longest = predict.max_new_tokens or (defaults.max_new_tokens if defaults else train.max_target_tokens)
     notes = [] if data.source_tokens else [f"lengths of {cell.dataset['name']} are not known: wide intervals"]
+    if size is not None:
+        notes += cautions(size.family, size.dimensions, train.max_source_tokens)
     if size is None and not cell.is_baseline:
         notes.append("size of the model is not known here: no estimate of its time, try --probe")
     return Workload(
         size=size,
+        whole_size=whole_size,
+        num_extra_trainings=_num_extra_trainings(cell),
+        writes_training_summaries=any(_ask(cell, "writes_training_summaries")),
+        num_members=max([1, *_ask(cell, "num_members")]),
         settings=settings,
-        num_train_examples=data.train,
+        num_train_examples=_kept_examples(cell, data.train),
         num_validation_examples=data.validation,
         num_test_examples=data.test,
         source_tokens=source,
@@ -164,12 +181,33 @@ def workload(cell: Cell) -> Workload:
         predict_batch_size=predict.batch_size or 2 * train.batch_size,
         trained_fraction=_trained_fraction(cell, size),
         padding=PADDING_SORTED if any(call.name == "sortish" for call in cell.methods) else PADDING_RANDOM,
+        recomputes=any(call.name == "gradient_checkpointing" for call in cell.methods),
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
-        downloads="hub" in cell.model,
+        downloads=hub_id(cell.model) is not None,
         dataset_basis=data.basis,
         notes=tuple(notes),
     )
+
+
+def _changed_size(size: ModelSize | None, cell: Cell) -> ModelSize | None:
+    """Return the size of the model that the methods leave to train."""
+    if size is None:
+        return None
+    changed = plan_size(size.dimensions, cell.methods)
+    num_removed = layer_parameters(size.dimensions) - layer_parameters(changed)
+    return size._replace(dimensions=changed, num_parameters=size.num_parameters - num_removed)
+
+
+def _ask(cell: Cell, question: str) -> list[Any]:
+    """Return what each method that defines `question` answers, given its options."""
+    return [getattr(c.module, question)(c.parsed_options) for c in cell.methods if hasattr(c.module, question)]
+
+
+def _num_extra_trainings(cell: Cell) -> int:
+    is_random = "scratch" in cell.model or cell.model.get("weights") == "random"
+    calls = [call for call in cell.methods if hasattr(call.module, "num_extra_trainings")]
+    return sum(call.module.num_extra_trainings(call.parsed_options, is_random) for call in calls)
 
 
 @cache
@@ -246,15 +284,28 @@ def _decoding_steps(target: Interval, longest: int) -> Interval:
     return Interval(min(target.low, likely), likely, float(longest))
 
 
+def _kept_examples(cell: Cell, whole: Interval) -> Interval:
+    """Return the training examples that the method low_resource leaves."""
+    for call in cell.methods:
+        if call.name == "low_resource":
+            num_kept = call.parsed_options.num_kept  # type: ignore[attr-defined]
+            return Interval(*(float(min(num_kept(int(n)), n)) for n in (whole.low, whole.likely, whole.high)))
+    return whole
+
+
 def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:
-    """Return the share of parameters that have a gradient: all, less what the method freeze names."""
+    """Return the share of parameters that have a gradient: all, less what freeze and lora leave out."""
+    for call in cell.methods:
+        if call.name == "lora" and size is not None:
+            d, r = size.dimensions, call.parsed_options.r  # type: ignore[attr-defined]
+            # Query and value of every attention; other choices of modules are of the same order.
+            num_matrices = 2 * (d.encoder_layers + 2 * d.decoder_layers)
+            return min(1.0, float(num_matrices * r * (d.d_model + d.d_attention) / size.num_parameters))
     frozen = {name for call in cell.methods if call.name == "freeze" for name in call.options.get("modules", ())}
     if size is None or not frozen:
         return 1.0
     d = size.dimensions
-    matrix = d.d_model * d.d_attention
-    encoder = d.encoder_layers * (4 * matrix + d.num_ffn_matrices * d.d_model * d.encoder_ffn)
-    decoder = d.decoder_layers * (8 * matrix + d.num_ffn_matrices * d.d_model * d.decoder_ffn)
+    encoder, decoder = layer_parameters(replace(d, decoder_layers=0)), layer_parameters(replace(d, encoder_layers=0))
     counts = {"encoder": encoder, "decoder": decoder, "embeddings": d.vocabulary_size * d.d_model}
     taken = sum(count for name, count in counts.items() if name in frozen)
     return max(0.0, 1 - taken / size.num_parameters)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Final
 
+from kilowit.cell import model_name
 from kilowit.record import PhaseFigures, Record
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval
@@ -200,6 +201,8 @@ class Choice:
 
 def model_label(spec: Mapping[str, Any]) -> str:
     """Short name of a canonical model spec; tolerant of specs that a later version writes."""
+    if spec.get("warm_start"):
+        return model_name(spec)
     for key in ("scratch", "baseline", "hub", "folder"):
         if spec.get(key):
             return str(spec[key]).rstrip("/").rpartition("/")[2]

@@ -33,6 +33,16 @@ def tokenize_split(
     )
 
 
+def tokenize_texts(texts: Sequence[str], tokenizer: Any, role: str, maximum: int) -> list[array[int]]:
+    """Tokenize texts and cut them to `maximum` tokens, the closing one kept.
+
+    Args:
+        role: ``text`` (a source) or ``text_target``.
+    """
+    num_closing = _num_closing_tokens(tokenizer)
+    return [cut_tokens(tokens, maximum, num_closing) for tokens in _encode(texts, tokenizer, role)]
+
+
 def _encode(texts: Sequence[str], tokenizer: Any, role: str) -> list[array[int]]:
     encoded: list[array[int]] = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):

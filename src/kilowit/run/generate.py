@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from kilowit.parts.flop import generate_flop
-from kilowit.parts.model import Dimensions
+from kilowit.parts.model import Dimensions, num_members_of
 from kilowit.run.batches import source_batch
 from kilowit.run.summaries import Generated, OnBatch
 from kilowit.settings import Precision, PredictSettings
@@ -32,7 +32,7 @@ def generation_config(model: Any, settings: PredictSettings) -> Any:
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context in which forward passes compute in `precision`."""
-    if precision == "fp32":
+    if precision in ("fp32", "tf32"):
         return nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
     context: AbstractContextManager[Any] = torch.autocast(device.type, dtype=dtype)
@@ -77,4 +77,4 @@ def generate_summaries(
             texts[index], num_tokens[index], latencies[index] = text.strip(), count, latency_second
         on_batch(start + len(indices))
     flop = sum(generate_flop(dimensions, len(s), n, config.num_beams) for s, n in zip(sources, num_tokens, strict=True))
-    return Generated(texts, num_tokens, latencies, flop)
+    return Generated(texts, num_tokens, latencies, flop * num_members_of(model))

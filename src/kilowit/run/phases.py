@@ -8,22 +8,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from kilowit import parts
 from kilowit.cell import Cell, model_name
 from kilowit.errors import CellFailure
 from kilowit.meter import Meter
+from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
-from kilowit.parts.flop import flop_per_token
-from kilowit.parts.method import TrainedRun, plan_settings
+from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
+from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
 from kilowit.run.predictions import add_scores, write_predictions
+from kilowit.run.ranks import ALONE, Rank
 from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
 from kilowit.settings import Settings
 from kilowit.store import RunFolder
@@ -48,6 +49,7 @@ class CellRun:
     methods: list[MethodEvidence] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
     notebooks: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods, by name
+    rank: Rank = ALONE
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Any]:
@@ -101,7 +103,7 @@ def idle(run: CellRun) -> None:
 def download(run: CellRun) -> None:
     """Fetch what is not on this machine yet; no phase where no part fetches anything."""
     module = parts.load("datasets", run.cell.dataset["name"])
-    fetches_dataset, fetches_model = hasattr(module, "fetch"), "hub" in run.cell.model
+    fetches_dataset, fetches_model = hasattr(module, "fetch"), hub_id(run.cell.model) is not None
     if not (fetches_dataset or fetches_model):
         return
     with run.phase("download"):
@@ -133,15 +135,19 @@ def load(run: CellRun, corpus: Corpus) -> LoadedModel:
         from kilowit.parts.pretrained import load_model
 
         family = _family_name(run)
+        require_machine(run.cell.methods)
         run.settings = plan_settings(run.cell.settings, run.cell.methods, family)
         train = run.settings.train
-        return load_model(
+        loaded = load_model(
             run.cell.model,
             corpus=corpus,
             seed=run.cell.seed,
             max_source_tokens=train.max_source_tokens,
             max_target_tokens=train.max_target_tokens,
         )
+        for text in cautions(loaded.family, dimensions_of(loaded), train.max_source_tokens):
+            run.meter.note("warning", text)
+        return loaded
 
 
 def _family_name(run: CellRun) -> str | None:
@@ -168,56 +174,46 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
 
 
 def adapt(run: CellRun, loaded: LoadedModel) -> None:
-    """Let the methods change the model, and put it on its device."""
+    """Let the methods change the model, and put it on its device; what will be sharded waits on the host."""
     with run.phase("load"):
-        import torch
-
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        loaded.model = run.call_methods("on_model", loaded.model).to(device)
+        device = run.rank.join()
+        model = run.call_methods("on_model", loaded.model)
+        loaded.model = model if run.settings.ranks.wrapper in ("fsdp", "deepspeed") else model.to(device)
         run.model = model_facts(loaded, run.settings)
 
 
-def model_facts(loaded: LoadedModel, settings: Settings) -> ModelFacts:
-    """Return the model's card; parameters that are tied count once."""
-    parameters = list(loaded.model.parameters())
-    each = flop_per_token(_dimensions(loaded))
-    return ModelFacts(
-        name=loaded.name,
-        family=loaded.family.name,
-        source=loaded.source,
-        num_parameters=sum(p.numel() for p in parameters),
-        num_trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-        model_disk_byte=sum(p.nbytes for p in parameters),  # what safetensors stores, less a header of some kB
-        dtype=f"{str(parameters[0].dtype).removeprefix('torch.')}, computed in {settings.precision}",
-        vocabulary_size=loaded.model.config.vocab_size,
-        flop_per_input_token=each.source,
-        flop_per_output_token=each.target,
-    )
+def default_device() -> Any:
+    """Return the torch device that cells run on here."""
+    import torch
 
-
-def _dimensions(loaded: LoadedModel) -> Any:
-    return loaded.family.dimensions(loaded.model.config.to_dict())
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
-    """Warm up, train and validate; then ask each method what it can show for itself.
+    """Warm up, train and validate; then the first rank asks each method what it can show for itself.
 
     Raises:
         CellFailure: divergence, or a method that was not applied.
     """
-    with run.phase("warmup"):  # the import takes seconds
+    with run.phase("warmup") as phase:  # the import takes seconds
         from kilowit.run.engines.trainer import train
 
-        job = _train_job(run, loaded, data)
+        _tune(run, loaded, data, phase)
+        job = train_job(run, loaded, data, callbacks_of(run.cell.methods, run.notebooks))
     result = train(job)
+    run.rank.leave()
+    if not run.rank.is_first:
+        return
+    loaded.model = result.model
     _note_memory(run, job)
     _gather_evidence(run, loaded, data, result)
     del result
-    if (
-        job.device.type == "cuda"
-    ):  # trainer and callbacks hold each other, and the optimizer's memory is not prediction's
+    if job.device.type == "cuda":  # trainer and callbacks hold each other, and the optimizer's memory with them
         gc.collect()
     loaded.model = run.call_methods("on_trained", loaded.model)
+    assert run.model is not None
+    trained = run.model.num_trainable_parameters
+    run.model = replace(model_facts(loaded, run.settings), num_trainable_parameters=trained)
     if missing := [evidence for evidence in run.methods if not evidence.applied]:
         run.failed_phase = "train"
         raise CellFailure(
@@ -225,6 +221,18 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
             f'method "{missing[0].method}" took no effect: {json.dumps(missing[0].evidence, default=str)}',
             hint="Its saving would be flattery. Leave it out, or change its options or the data.",
         )
+
+
+def _tune(run: CellRun, loaded: LoadedModel, data: TrainingData, phase: Any) -> None:
+    """Let the methods settle settings by steps that teach nothing; their energy is the warm-up's."""
+    for call in run.cell.methods:
+        if hasattr(call.module, "tune"):
+            from kilowit.run.rehearsal import Rehearsal
+
+            rehearsal, notebook = Rehearsal(train_job(run, loaded, data, [])), run.notebook(call.name)
+            run.settings = call.module.tune(run.settings, call.parsed_options, notebook, rehearsal)
+            phase.count(num_steps=rehearsal.num_steps, num_examples=rehearsal.num_examples_seen)
+            run.meter.note("tuned", f"{call.name} has settled its settings", **notebook)
 
 
 def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, result: TrainResult) -> None:
@@ -241,6 +249,7 @@ def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, resu
             num_padding_tokens=counts.num_padded_tokens - counts.num_source_tokens - counts.num_target_tokens,
             num_real_tokens=counts.num_source_tokens + counts.num_target_tokens,
             facts=run.notebook(call.name),
+            ranks=result.ranks,
         )
         evidence = call.module.applied(trained, call.parsed_options)
         run.methods.append(
@@ -251,23 +260,28 @@ def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, resu
         run.meter.note("evidence", f"{call.name} was {'' if evidence.applied else 'not '}applied", **evidence.numbers)
 
 
-def _train_job(run: CellRun, loaded: LoadedModel, data: TrainingData) -> TrainJob:
+def callbacks_of(calls: Sequence[MethodCall], notebooks: dict[str, dict[str, Any]]) -> list[TrainingCallback]:
+    """Return what the methods hook into training; each notes in its own notebook, made if there is none."""
+    return [
+        callback
+        for call in calls
+        if hasattr(call.module, "callbacks")
+        for callback in call.module.callbacks(call.parsed_options, notebooks.setdefault(call.name, {}))
+    ]
+
+
+def train_job(run: CellRun, loaded: LoadedModel, data: TrainingData, callbacks: list[TrainingCallback]) -> TrainJob:
+    """Return the training of a model as the cell asks for it."""
     from kilowit.run.engines.job import TrainJob
 
-    callbacks = [
-        callback
-        for call in run.cell.methods
-        if hasattr(call.module, "callbacks")
-        for callback in call.module.callbacks(call.parsed_options, run.notebook(call.name))
-    ]
     return TrainJob(
         model=loaded.model,
         pad_token_id=loaded.tokenizer.pad_token_id,
-        dimensions=_dimensions(loaded),
+        dimensions=dimensions_of(loaded),
         data=data,
         settings=run.settings,
         seed=run.cell.seed,
-        device=loaded.model.device,
+        device=run.rank.device(),
         callbacks=callbacks,
         phase=run.phase,
         note=run.meter.note,
@@ -296,13 +310,8 @@ def save(run: CellRun, loaded: LoadedModel) -> None:
         loaded.tokenizer.save_pretrained(run.folder.model_path)
         phase.set(disk_kept_byte=folder_byte(run.folder.model_path))
     assert run.model is not None
-    weights = sum(path.stat().st_size for path in run.folder.model_path.glob("*.safetensors"))
+    weights = sum(path.stat().st_size for path in run.folder.model_path.rglob("*.safetensors"))
     run.model = ModelFacts(**{**vars(run.model), "model_disk_byte": weights})
-
-
-def folder_byte(path: Path) -> int:
-    """Return the sum of the sizes of all files below a folder."""
-    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
 
 
 def predict(run: CellRun, corpus: Corpus, loaded: LoadedModel, test: TokenizedSplit) -> list[str]:
@@ -320,7 +329,7 @@ def predict(run: CellRun, corpus: Corpus, loaded: LoadedModel, test: TokenizedSp
             config=config,
             batch_size=batch_size,
             precision=run.settings.precision,
-            dimensions=_dimensions(loaded),
+            dimensions=dimensions_of(loaded),
             synchronize=synchronize,
             on_batch=run.progress("predict", len(test)),
         )

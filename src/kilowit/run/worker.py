@@ -1,7 +1,8 @@
 """One cell, in its own process, phase after phase, top to bottom: a folder in, a folder out.
 
 All that a laptop or a cluster runs is ``kilowit worker RUN_DIR``. Whatever happens to the cell becomes its record;
-only a record that cannot be written is an error of the worker.
+only a record that cannot be written is an error of the worker. A cell whose recipe asks for several processes is run
+by as many of this command, under torchrun (`kilowit.run.ranks`): the first is the cell, the others train along.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from kilowit.cell import Cell
 from kilowit.errors import StoreError
 from kilowit.meter import Meter, MeterResult
 from kilowit.record import PhaseFigures, Record
-from kilowit.run import phases
+from kilowit.run import phases, ranks
+from kilowit.run.compress import compress
 from kilowit.run.environment import describe_environment
 from kilowit.run.failure import Failure, Stopped, classify
 from kilowit.run.phases import CellRun
+from kilowit.run.ranks import Rank
 from kilowit.settings import Precision
 from kilowit.store import RunFolder
 
@@ -43,18 +46,31 @@ def main(run_dir: Path) -> int:
     """
     folder = RunFolder(run_dir.resolve())
     cell = Cell.from_dict(folder.cell, place=str(folder.cell_path))
+    rank = ranks.current()
+    if rank is ranks.ALONE and (num_processes := ranks.num_processes_of(cell)) is not None:
+        return ranks.launch(folder, num_processes)
     _prepare_process()
+    if rank is not ranks.ALONE:
+        rank.begin()
     with _signals_end_the_cell(cell.settings.measure.timeout_second):
+        if not rank.is_first:
+            return train_along(folder, cell, rank)
         environment = describe_environment()
         folder.write_environment(environment)
-        meter = Meter(folder.path, period_second=cell.settings.measure.period_second, synchronize=phases.synchronize)
-        run = CellRun(folder, cell, meter, cell.settings)
+        meter = Meter(
+            folder.path,
+            sensors=rank.sensors(),
+            period_second=cell.settings.measure.period_second,
+            synchronize=phases.synchronize,
+            job=str(folder.path) if rank.folder else None,
+        )
+        run = CellRun(folder, cell, meter, cell.settings, rank=rank)
         failure = None
         try:
             with meter:
                 run_phases(run)
         except BaseException as error:
-            failure = classify(error)
+            failure = rank.cause_of(classify(error))
             traceback.print_exc()  # for worker.log; the record has the one sentence
         _ignore_signals()  # whoever is impatient must not tear the record
         try:
@@ -62,21 +78,41 @@ def main(run_dir: Path) -> int:
         except StoreError as error:
             print(error, file=sys.stderr)
             return 1
+    # torchrun is to end the other ranks of a cell that failed, and learns of it by the exit status alone
+    return 1 if rank.folder and failure else 0
+
+
+def train_along(folder: RunFolder, cell: Cell, rank: Rank) -> int:
+    """Live the life of a cell up to the end of training, off the books, and leave word of how it ended."""
+    meter = Meter(sensors=[], period_second=None, synchronize=phases.synchronize)
+    try:
+        with meter:
+            run_phases(CellRun(folder, cell, meter, cell.settings, rank=rank))
+    except BaseException as error:
+        rank.say(classify(error))
+        traceback.print_exc()
+        return 1
+    rank.say(None)
     return 0
 
 
 def run_phases(run: CellRun) -> None:
     """The life of a cell."""
-    phases.idle(run)
-    phases.download(run)
+    if run.rank.is_first:
+        phases.idle(run)
+        phases.download(run)
+    run.rank.meet()
     corpus = phases.read_corpus(run)
     if run.cell.is_baseline:
         predictions = phases.predict_by_baseline(run, corpus)
     else:
         loaded = phases.load(run, corpus)
         data, test = phases.prepare(run, corpus, loaded)
+        data = compress(run, corpus, loaded, data)
         phases.adapt(run, loaded)
         phases.fine_tune(run, loaded, data)
+        if not run.rank.is_first:
+            return
         phases.save(run, loaded)
         predictions = phases.predict(run, corpus, loaded, test)
     phases.score(run, corpus, predictions)

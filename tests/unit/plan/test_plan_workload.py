@@ -11,7 +11,7 @@ from kilowit.parts.flop import forward_flop
 from kilowit.plan.analytic import phase_seconds
 from kilowit.plan.hardware import hardware
 from kilowit.plan.interval import Interval
-from kilowit.plan.memory import gpu_memory_byte, model_memory_byte
+from kilowit.plan.memory import FRAGMENTATION, PYTHON_BYTE, gpu_memory_byte, host_memory_byte, model_memory_byte
 from kilowit.plan.workload import Workload, workload
 from kilowit.study import Study
 
@@ -77,6 +77,48 @@ def test_training_memory_holds_sixteen_bytes_a_parameter(make_study: MakeStudy) 
     assert needed.likely - saved.likely == pytest.approx(7.9 * 1.1 * 406_291_456, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("method", "saved_byte_per_parameter"),
+    [
+        # arXiv 1910.02054, figure 1, in fp32 over four ranks: three quarters of state (8), gradients (4), weights (4).
+        ({"zero": {"stage": 1, "num_processes": 4}}, 6),
+        ({"zero": {"stage": 2, "num_processes": 4}}, 9),
+        ({"zero": {"stage": 3, "num_processes": 4}}, 12),
+        ({"fsdp": {"num_processes": 4}}, 12),
+        ({"zero_offload": {"num_processes": 4}}, 11),  # all of the state, three quarters of the gradients
+    ],
+)
+def test_sharding_takes_from_each_gpu_what_the_formula_says(
+    method: dict[str, object], saved_byte_per_parameter: float, make_study: MakeStudy
+) -> None:
+    replicated, sharded = samsum(make_study, [{"ddp": {"num_processes": 4}}]), samsum(make_study, [method])
+    assert replicated.size is not None
+    whole, part = model_memory_byte(replicated), model_memory_byte(sharded)
+    assert whole is not None
+    assert part is not None
+    saved_byte = (whole.likely - part.likely) / FRAGMENTATION.likely
+    assert saved_byte == pytest.approx(saved_byte_per_parameter * replicated.size.num_parameters, rel=1e-6)
+
+
+def test_ranks_share_the_batch_of_a_gpu_and_the_memory_of_a_host(make_study: MakeStudy) -> None:
+    alone, spread = samsum(make_study), samsum(make_study, [{"ddp": {"num_processes": 4}}])
+    assert spread.num_train_steps == alone.num_train_steps
+    assert model_memory_byte(spread).likely < model_memory_byte(alone).likely  # type: ignore[union-attr]
+    cpu = dataclasses.replace(hardware(), gpu=None, num_gpus=0)
+    assert host_memory_byte(spread, cpu).low > 3 * PYTHON_BYTE.low + host_memory_byte(alone, cpu).low * 0.9
+
+
+def test_ranks_on_as_many_gpus_take_less_time_and_more_power(make_study: MakeStudy) -> None:
+    machine = hardware(machine="Standard_ND96asr_v4")  # 8 x A100
+    alone, spread = samsum(make_study, ["bf16"]), samsum(make_study, ["bf16", {"ddp": {"num_processes": 8}}])
+    seconds = [phase_seconds(work, machine) for work in (alone, spread)]
+    assert seconds[0] is not None
+    assert seconds[1] is not None
+    assert seconds[1]["train"].likely < seconds[0]["train"].likely / 4
+    assert seconds[1]["predict"] == seconds[0]["predict"]
+    assert machine.busy_watt("train", 8).likely > 2 * machine.busy_watt("train").likely
+
+
 def test_memory_grows_with_the_batch_and_a_cpu_has_none_of_the_gpu(make_study: MakeStudy) -> None:
     h100 = hardware(gpu="H100 SXM5 80GB")
     small, large = (gpu_memory_byte(samsum(make_study, batch_size=n), h100) for n in (4, 64))
@@ -100,3 +142,61 @@ def test_a_local_corpus_is_read_for_its_counts_and_words(make_study: MakeStudy) 
     assert work.num_train_examples == Interval.exactly(200)
     assert work.source_tokens.likely == pytest.approx(100 * 1.4)  # 100 words a document
     assert work.target_tokens.likely == pytest.approx(3 * 1.4)
+
+
+def test_low_resource_leaves_fewer_examples_to_plan_for(make_study: MakeStudy) -> None:
+    work = samsum(make_study, [{"low_resource": {"fraction": 0.1}}])
+    assert work.num_train_examples.likely == 1473
+    assert samsum(make_study, [{"low_resource": {"num_examples": 100}}]).num_train_examples.likely == 100
+
+
+def test_what_is_not_trained_or_kept_in_8_bits_takes_less_memory(make_study: MakeStudy) -> None:
+    plain, eight_bit, low_rank = (samsum(make_study, recipe) for recipe in ([], ["adam8bit"], ["lora"]))
+    # Rank 8 for query and value of 12 + 2 x 12 attentions of width 1024: 36 x 2 x 8 x 2048 = 1.18 M of 406 M.
+    assert low_rank.trained_fraction == pytest.approx(1_179_648 / 406_291_456)
+    peaks = [model_memory_byte(work) for work in (plain, eight_bit, low_rank)]
+    likely = [peak.likely for peak in peaks if peak is not None]
+    # 355 M of 406 M parameters are no token embeddings: 5.9 bytes less for each; LoRA saves 12 for nearly all.
+    assert likely[0] - likely[1] == pytest.approx(1.1 * 5.9 * 354.8e6, rel=0.01)
+    assert likely[0] - likely[2] == pytest.approx(1.1 * 12 * 405.1e6, rel=0.01)
+
+
+def test_recomputation_is_planned_as_a_third_more_flops_and_less_memory(make_study: MakeStudy) -> None:
+    plain, recomputed = samsum(make_study), samsum(make_study, ["gradient_checkpointing"])
+    assert recomputed.train_flop().likely == pytest.approx(4 / 3 * plain.train_flop().likely)
+    plain_byte, recomputed_byte = model_memory_byte(plain), model_memory_byte(recomputed)
+    assert plain_byte is not None
+    assert recomputed_byte is not None
+    assert recomputed_byte.likely < 0.6 * plain_byte.likely
+
+
+def test_student_is_planned_as_published_and_its_teacher_is_in_the_plan(make_study: MakeStudy) -> None:
+    student = samsum(make_study, [{"distill": {"decoder_layers": 6}}])
+    assert student.size is not None
+    assert student.size.num_parameters == pytest.approx(306e6, rel=0.005)  # distilbart-cnn-12-6, checkpoints.csv
+    smallest = samsum(make_study, [{"distill": {"decoder_layers": 3}}])
+    assert smallest.size is not None
+    assert smallest.size.num_parameters == pytest.approx(255e6, rel=0.005)  # distilbart-cnn-12-3
+    gpu = hardware(gpu="H100 SXM5 80GB")
+    plain = phase_seconds(samsum(make_study), gpu)
+    taught = phase_seconds(samsum(make_study, [{"distill": {"decoder_layers": 6, "train_first": True}}]), gpu)
+    writing = phase_seconds(samsum(make_study, [{"distill": {"kind": "pseudo_labels"}}]), gpu)
+    ready = phase_seconds(smallest, gpu)
+    assert plain and taught and writing and ready
+    assert taught["compress"] == plain["train"]
+    assert taught["train"].likely < plain["train"].likely
+    assert writing["compress"].likely > 10 * plain["predict"].likely  # 14,732 documents for 819
+    assert "compress" not in plain
+    assert "compress" not in ready  # the teacher is pretrained
+
+
+def test_members_of_an_ensemble_are_planned_each(make_study: MakeStudy) -> None:
+    gpu = hardware(gpu="H100 SXM5 80GB")
+    plain, three = (samsum(make_study, recipe) for recipe in ([], ["ensemble"]))
+    one, all_ = phase_seconds(plain, gpu), phase_seconds(three, gpu)
+    assert one and all_
+    for name in ("train", "predict"):
+        assert all_[name].likely == pytest.approx(3 * one[name].likely)
+    assert all_["validate"].likely == pytest.approx(3 * one["validate"].likely)
+    soup = samsum(make_study, [{"ensemble": {"kind": "checkpoint_soup"}}], num_validations=3)
+    assert soup.num_members == 1

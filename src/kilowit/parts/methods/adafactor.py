@@ -7,7 +7,7 @@ When not       When memory is not short: a step is slightly slower, and AdamW is
                learning rate is often higher than AdamW's: try both.
 Trade-off      train.memory_gpu_max_byte x0.5-0.95 | train.wall_second x0.95-1.25 | rouge2 -0.01..+0.005
 Options        none
-Works with     all others.   Conflicts with  nothing.
+Works with     all others.   Conflicts with  adam8bit, fsdp, zero, zero_offload.
 Source         Shazeer and Stern 2018, arXiv 1804.04235: state size section 3, equal quality tables
                1-2. Ranges ours, from the state's share of memory.
 """
@@ -19,7 +19,7 @@ from typing import Any, Final
 from kilowit.parts.method import Evidence, Expectation, NoOptions, TrainedRun
 from kilowit.settings import Settings
 
-CONFLICTS_WITH: Final = ()
+CONFLICTS_WITH: Final = ("adam8bit", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
 ADAMW_STATE_BYTE_PER_PARAMETER: Final = 8  # two moments of four bytes
 _STATE: Final = "arXiv 1804.04235, section 3: state of n x m becomes n + m; range ours, from its share of memory"

@@ -8,7 +8,8 @@ When to use    When the number of epochs is a guess and validations are cheap be
 When not       With a schedule tuned to end at zero: stopping at a high learning rate can lose more than it saves.
 Trade-off      train.energy_total_joule x0.3-1.05 | rouge2 -0.01..+0.01; host memory + the size of the model
 Options        patience (1), threshold (0.0, absolute loss), restore_best (true)
-Works with     all others.   Conflicts with  nothing. Needs train.num_validations of at least patience + 2.
+Works with     all others.   Conflicts with  fsdp, zero, zero_offload (the best weights would
+               be parts of weights). Needs train.num_validations of at least patience + 2.
 Source         Prechelt 1998, Early Stopping - But When?, Lecture Notes in Computer Science 1524. Ranges ours.
 """
 
@@ -22,7 +23,7 @@ from kilowit.errors import PartError
 from kilowit.parts.method import Evidence, Expectation, TrainedRun, TrainingCallback
 from kilowit.settings import Block, Count, NonNegative, Settings
 
-CONFLICTS_WITH: Final = ()
+CONFLICTS_WITH: Final = ("fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
 _OURS: Final = "ours: an estimate; the upper end is more validations and no early end"
 EXPECTS: Final = (

@@ -10,7 +10,7 @@ Options        modules: embeddings, encoder, decoder, or patterns of parameter n
                embeddings = token embeddings, which are the vocabulary head too where the two are tied (BART, T5,
                PEGASUS). encoder and decoder leave the token embeddings that they share trainable: the backward pass
                then still runs through the encoder to reach them. Name both to save it.
-Works with     all others.   Conflicts with  nothing.
+Works with     all others.   Conflicts with  lora, which freezes all else itself.
 Source         Shleifer and Rush 2020, arXiv 2010.13002 (embeddings and encoder frozen in fine-tuning). Ranges
                ours: FLOPs of the backward pass left out, two thirds of the encoder's.
 """
@@ -27,7 +27,7 @@ from kilowit.errors import PartError
 from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.settings import Block
 
-CONFLICTS_WITH: Final = ()
+CONFLICTS_WITH: Final = ("lora",)
 FAMILIES: Final = None
 _OURS: Final = "ours: backward FLOPs left out, by torch's counter on BART"
 EXPECTS: Final = (

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kilowit.parts.attention_pattern import key_limit
 from kilowit.parts.model import Dimensions, Family, GenerationDefaults
 
 POSITION_OFFSET: Final = 2  # rows that BART's position table has before position 0
@@ -82,18 +83,20 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
         encoder_layers=config["encoder_layers"],
         decoder_layers=config["decoder_layers"],
         d_model=config["d_model"],
-        d_attention=config["d_model"],
+        d_attention=config.get("d_attention", config["d_model"]),  # narrower where heads were pruned
         encoder_ffn=config["encoder_ffn_dim"],
         decoder_ffn=config["decoder_ffn_dim"],
         vocabulary_size=config["vocab_size"],
         num_heads=config["encoder_attention_heads"],
+        encoder_pattern=key_limit(config.get("max_encoder_keys")),
     )
 
 
 def num_layer_parameters(config: Mapping[str, Any]) -> int:
     """Count the parameters inside the layers of BART or PEGASUS: biased projections and layer norms."""
     d = config["d_model"]
-    attention = 4 * (d * d + d)
+    width = config.get("d_attention", d)
+    attention = 4 * d * width + 3 * width + d
     norm = 2 * d
     encoder_ffn = 2 * d * config["encoder_ffn_dim"] + config["encoder_ffn_dim"] + d
     decoder_ffn = 2 * d * config["decoder_ffn_dim"] + config["decoder_ffn_dim"] + d

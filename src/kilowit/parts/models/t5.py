@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kilowit.parts.attention_pattern import key_limit
 from kilowit.parts.model import Dimensions, Family, GenerationDefaults
 
 _PUBLISHED: Final = "task_specific_params.summarization of google-t5/t5-*"
@@ -84,6 +85,7 @@ def dimensions(config: Mapping[str, Any]) -> Dimensions:
         decoder_ffn=config["d_ff"],
         vocabulary_size=config["vocab_size"],
         num_heads=config["num_heads"],
+        encoder_pattern=key_limit(config.get("max_encoder_keys")),
         num_ffn_matrices=3 if str(config.get("feed_forward_proj", "relu")).startswith("gated-") else 2,
     )
 

@@ -12,6 +12,7 @@ import torch
 from kilowit.parts.flop import forward_flop
 from kilowit.parts.method import TrainingCallback
 from kilowit.parts.model import Dimensions
+from kilowit.parts.ranks import RankFacts
 from kilowit.parts.tokenized import TrainingData
 from kilowit.settings import Settings
 
@@ -23,7 +24,7 @@ class TrainJob:
     `phase(name)` opens a metered phase; `note(kind, message, **facts)` writes a line to the ledger.
     """
 
-    model: Any  # transformers.PreTrainedModel, on `device`
+    model: Any  # transformers.PreTrainedModel, on `device` (to be sharded: on the host)
     pad_token_id: int
     dimensions: Dimensions
     data: TrainingData
@@ -39,8 +40,10 @@ class TrainJob:
 class TrainResult:
     """What training left besides the weights."""
 
+    model: Any  # transformers.PreTrainedModel, whole; None on every rank but the first
     optimizer: Any  # torch.optim.Optimizer
     counts: TrainCounts
+    ranks: tuple[RankFacts, ...] = ()
 
 
 @dataclass
@@ -50,7 +53,7 @@ class TrainCounts:
     dimensions: Dimensions
     source_lengths: list[int]
     target_lengths: list[int]
-    batch_size: int
+    batch_size: int  # of one rank
     num_steps: int = 0
     num_examples: int = 0
     num_source_tokens: int = 0

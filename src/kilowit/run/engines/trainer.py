@@ -3,7 +3,8 @@
 In transformers 5.x the stock trainer multiplies loss and gradients of every family here by gradient accumulation x
 processes: the models' `forward` takes ``**kwargs``, so it believes that they divide by the number of tokens in the
 whole step, and they do not. Here the loss is computed by us: the sum of the token losses over the number of target
-tokens of *all* accumulated batches. That is the true token mean: one batch of 16 and four of 4 give the same gradient.
+tokens of *all* accumulated batches, on all processes. That is the true token mean: one batch of 16, four of 4 and two
+processes with 8 give the same gradient.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_callback import PrinterCallback
 
 from kilowit.errors import CellFailure, PlanError
 from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop
 from kilowit.run.batches import IGNORED, Collator
+from kilowit.run.engines import sharding
 from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult
+from kilowit.run.engines.loss import token_loss_sum
 from kilowit.run.flop_counter import StepFlop, count_step
 
 NUM_LOGS: Final = 100  # losses read from the device per run; each read waits for the device
 PROGRESS_SECOND: Final = 0.5
-OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adafactor": "adafactor"}
+OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adafactor": "adafactor", "adam8bit": "adamw_bnb_8bit"}
 NUM_WARMUP_STEPS: Final = {"cpu": 1, "cuda": 2}  # the first is counted by torch; CUDA then picks its kernels
 
 
@@ -42,20 +45,30 @@ def train(job: TrainJob) -> TrainResult:
     """
     if job.settings.precision == "fp16" and job.device.type != "cuda":
         raise PlanError("fp16 trains on CUDA only, and torch sees no CUDA device", hint="Leave out the method fp16.")
+    ranks, hollow = job.settings.ranks, None
     with tempfile.TemporaryDirectory() as folder:  # nothing is written there: the Trainer insists on a name
         with job.phase("warmup"):
+            sharding.agree_on_weights(job.model, job.device)
+            if ranks.wrapper in sharding.CUT_BY:
+                hollow = sharding.hollow_copy(job.model)
+            sharding.shard(job.model, ranks, job.device)
             trainer = LineTrainer(job, trainer_arguments(job, folder))
         with job.phase("train") as phase:
             try:
                 trainer.train()
             finally:  # a run that is ended has trained all the same
                 _book(phase, trainer)
+            optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+            rank_facts = sharding.rank_facts(job.model, optimizer, job.settings, job.device)
+            whole = job.model if hollow is None else sharding.whole_model(job.model, hollow, job.device)
     # For mixed precision accelerate hangs a wrapped `forward` on the instance and leaves it there; its own
     # unwrap_model (1.15) peels off the decorators of the class's `forward` too.
     for name in ("forward", "_original_forward"):
         job.model.__dict__.pop(name, None)
     job.model.zero_grad(set_to_none=True)
-    return TrainResult(getattr(trainer.optimizer, "optimizer", trainer.optimizer), trainer.watcher.counts)
+    if ranks.wrapper == "deepspeed":
+        unset_hf_deepspeed_config()  # generate() would wait for the other ranks
+    return TrainResult(whole, optimizer, trainer.watcher.counts, rank_facts)
 
 
 def _book(phase: Any, trainer: LineTrainer) -> None:
@@ -80,8 +93,8 @@ def trainer_arguments(job: TrainJob, folder: str) -> Seq2SeqTrainingArguments:
         output_dir=folder,
         num_train_epochs=settings.num_epochs,
         max_steps=settings.num_steps or -1,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
+        per_device_train_batch_size=settings.batch_size // job.settings.ranks.num_processes,
+        per_device_eval_batch_size=settings.batch_size // job.settings.ranks.num_processes,
         gradient_accumulation_steps=settings.gradient_accumulation_steps,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
@@ -89,8 +102,8 @@ def trainer_arguments(job: TrainJob, folder: str) -> Seq2SeqTrainingArguments:
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         optim=OPTIMIZERS[settings.optimizer],
-        bf16=job.settings.precision == "bf16",
         fp16=job.settings.precision == "fp16",
+        tf32=job.settings.precision == "tf32" if on_cuda else None,  # None: on with torch_compile, unasked
         seed=job.seed,
         use_cpu=not on_cuda,
         dataloader_pin_memory=on_cuda,
@@ -103,6 +116,7 @@ def trainer_arguments(job: TrainJob, folder: str) -> Seq2SeqTrainingArguments:
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
+        **{"bf16": job.settings.precision == "bf16", **sharding.wrapper_arguments(job.settings, job.device)},
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # more would make the Trainer use torch's DataParallel, which nobody asked for
@@ -134,16 +148,30 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
             callbacks=[self.watcher],
         )
         self.remove_callback(PrinterCallback)
+        if job.settings.ranks.wrapper == "fsdp":
+            sharding.leave_wrapping_to_us(self.accelerator)
         # Makes the stock loop count the target tokens of the whole step and leave the division to `compute_loss`.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
 
-    def _collator(self, split: Any) -> Collator:
+    def _collator(self, split: Any) -> sharding.ShareCollator:
         job = self.job
-        return Collator(split, job.pad_token_id, job.model.prepare_decoder_input_ids_from_labels, self.multiple)
+        collate = Collator(split, job.pad_token_id, job.model.prepare_decoder_input_ids_from_labels, self.multiple)
+        return sharding.ShareCollator(collate, job.settings.train.batch_size // sharding.num_ranks())
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        return self.sampler
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader[int]:
+        """Return whole batches in our order on every rank; the collator takes a rank's share."""
+        return torch.utils.data.DataLoader(
+            self.train_dataset,
+            batch_size=self.job.settings.train.batch_size,
+            sampler=self.sampler,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def _move_model_to_device(self, model: Any, device: torch.device) -> None:
+        if self.job.settings.ranks.wrapper != "fsdp":  # its parts lie where they belong, on the host if offloaded
+            super()._move_model_to_device(model, device)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -153,11 +181,18 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         Args:
             num_items_in_batch: target tokens of all batches of the step, on all processes; None = this batch alone.
         """
-        num_tokens = (inputs["labels"] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         total, outputs = token_loss_sum(model, inputs, self.job.settings.train.label_smoothing)
-        # Gradients are averaged over processes afterwards, while `num_tokens` covers them all.
-        loss = total / num_tokens * self.accelerator.num_processes
+        loss = self.mean_loss(model, inputs, outputs, total, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def mean_loss(self, model: Any, inputs: dict[str, Any], outputs: Any, total: Any, num_tokens: Any = None) -> Any:
+        """Let the methods change the summed loss of a batch, and return its share of the step's mean."""
+        if num_tokens is None:
+            num_tokens = (inputs["labels"] != IGNORED).sum()
+        for callback in self.job.callbacks:
+            total = callback.on_loss(model, inputs, outputs, total)
+        # Gradients are averaged over processes afterwards, while `num_tokens` covers them all.
+        return total / num_tokens * self.accelerator.num_processes
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -175,7 +210,7 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
 
     def _validation_loss(self, phase: Any) -> float:
         split, model = self.job.data.validation, self.model_wrapped
-        collate, batch_size = self._collator(split), self.args.per_device_eval_batch_size
+        collate, batch_size = self._collator(split), self.job.settings.train.batch_size
         order = sorted(range(len(split)), key=lambda i: (split.source_lengths[i], split.target_lengths[i]))
         model.eval()
         total = torch.zeros((), device=self.job.device)
@@ -183,6 +218,7 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
             for start in range(0, len(order), batch_size):
                 inputs = self._prepare_inputs(collate(order[start : start + batch_size]))
                 total += token_loss_sum(model, inputs, 0.0)[0]
+        sharding.sum_over_ranks(total)
         num_source_tokens, num_target_tokens = sum(split.source_lengths), sum(split.target_lengths)
         dimensions = self.job.dimensions
         phase.count(
@@ -213,18 +249,6 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         super().log(logs, start_time)
 
 
-def token_loss_sum(model: Any, inputs: dict[str, Any], label_smoothing: float) -> tuple[Any, Any]:
-    """Return the summed cross entropy of all target tokens, a 0-d tensor, and the model's outputs."""
-    inputs = dict(inputs)
-    labels_BT = inputs.pop("labels")
-    outputs = model(**inputs, use_cache=False)
-    logits_NV = outputs.logits.flatten(0, 1).float()
-    total = cross_entropy(
-        logits_NV, labels_BT.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing
-    )
-    return total, outputs
-
-
 class EpochSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]
     """Gives the training examples in the order of `TrainingData`, a new one each epoch."""
 
@@ -250,10 +274,9 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, trainer: LineTrainer) -> None:
         self.trainer, self.job = trainer, trainer.job
-        train = self.job.data.train
-        self.counts = TrainCounts(
-            self.job.dimensions, train.source_lengths, train.target_lengths, self.job.settings.train.batch_size
-        )
+        train, settings = self.job.data.train, self.job.settings
+        share_size = settings.train.batch_size // settings.ranks.num_processes
+        self.counts = TrainCounts(self.job.dimensions, train.source_lengths, train.target_lengths, share_size)
         self.flop_per_forward = TRAIN_PER_FORWARD
         self.validated = False
         self.validation_steps: frozenset[int] = frozenset()
@@ -281,15 +304,24 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         model.train()
 
         def forward() -> Any:
-            return trainer.compute_loss(model, inputs)
+            return token_loss_sum(model, inputs, settings.label_smoothing)
 
-        step = count_step(forward, trainer.accelerator.backward, self.job.device)
+        def backward(result: Any) -> None:  # what methods add to the loss is no part of the model's forward pass
+            total, outputs = result
+            trainer.accelerator.backward(trainer.mean_loss(model, inputs, outputs, total))
+
+        if self.job.settings.ranks.wrapper == "deepspeed":  # whose backward pass ends in an update
+            with torch.no_grad():
+                forward()
+            return
+        step = count_step(forward, backward, self.job.device)
         num_steps = NUM_WARMUP_STEPS[self.job.device.type]
         for _ in range(num_steps - 1):
-            trainer.accelerator.backward(forward())
+            backward(forward())
         self.flop_per_forward = step.per_forward
         self._note_flop(step, inputs)
-        phase.count(num_steps=num_steps, num_examples=num_steps * len(indices), flop_total=step.total * num_steps)
+        total = sharding.sum_over_ranks(torch.tensor(float(step.total), device=self.job.device)).item()
+        phase.count(num_steps=num_steps, num_examples=num_steps * len(indices), flop_total=total * num_steps)
         phase.set(flop_source="counter")
 
     def _note_flop(self, step: StepFlop, inputs: dict[str, Any]) -> None:
@@ -311,7 +343,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Count the step; ask for the last loss and for validations when they are due."""
-        num_taken = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        num_taken = self.job.settings.train.batch_size * args.gradient_accumulation_steps
         sampler = self.trainer.sampler
         indices = sampler.order[self.position : self.position + num_taken]
         self.position += num_taken

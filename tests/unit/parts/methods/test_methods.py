@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
-from kilowit.parts.method import Expectation, MethodCall, has_nvidia_gpu, plan_settings, require_machine
+from kilowit.parts.method import Expectation, MethodCall, TrainedRun, has_nvidia_gpu, plan_settings, require_machine
 from kilowit.parts.methods import adafactor, early_stopping, freeze, sortish, truncate
+from kilowit.parts.ranks import has_deepspeed
 from kilowit.parts.tokenized import TrainingData, num_padded_tokens, random_order
 from kilowit.run.engines.trainer import train
 from kilowit.settings import Settings
 from tiny_training import random_split, tiny_model, train_job
 
 METHODS = parts.names("methods")
+UNAVAILABLE = [name for name in METHODS if hasattr(parts.load("methods", name), "UNAVAILABLE")]
 CARD = ("What it does", "When to use", "When not", "Trade-off", "Options", "Works with", "Source")
 
 
@@ -50,6 +52,16 @@ def test_conflicts_are_mutual(name: str) -> None:
         assert name in parts.load("methods", other).CONFLICTS_WITH
 
 
+@pytest.mark.parametrize("name", UNAVAILABLE)
+def test_method_that_is_not_to_be_had_is_refused_with_its_reason_and_its_successor(name: str) -> None:
+    module = parts.load("methods", name)
+    with pytest.raises(PartError, match="not available") as raised:
+        plan_settings(Settings(), (MethodCall(name),), "bart")
+    assert module.UNAVAILABLE in raised.value.message
+    assert module.SUCCESSOR in str(raised.value.hint)
+    assert "not available" in parts.card("methods", name).splitlines()[0]
+
+
 def test_methods_in_conflict_are_refused_by_name() -> None:
     with pytest.raises(PartError, match='"bf16" conflicts with "fp16"'):
         plan_settings(Settings(), (MethodCall("bf16"), MethodCall("fp16")), None)
@@ -66,6 +78,20 @@ def test_methods_in_conflict_are_refused_by_name() -> None:
         ("truncate", {"max_source_tokens": 512}, "not below"),
         ("early_stopping", {}, "num_validations"),
         ("early_stopping", {"patience": 0}, "patience"),
+        ("distill", {"temperature": 1.0}, "option of knowledge_distillation"),
+        ("distill", {"kind": "knowledge_distillation", "num_beams": 2}, "option of pseudo_labels"),
+        ("distill", {"decoder_layers": []}, "decoder_layers"),
+        ("prune", {"kind": "magnitude", "decoder_layers": 1}, "not an option of magnitude"),
+        ("prune", {"sparsity": 0.5}, "not an option of heads_layers"),
+        ("ensemble", {"members": 1}, "members"),
+        ("ensemble", {"kind": "checkpoint_soup"}, "last 3 validations"),
+        ("ddp", {"num_processes": 1}, "num_processes"),
+        ("ddp", {"num_processes": 3}, "train.batch_size 16 is not shared out evenly over 3"),
+        ("zero", {"num_processes": 1}, "num_processes"),
+        ("zero", {"stage": 0}, "stage"),
+        ("zero_offload", {"device": "nvme"}, "path"),
+        ("zero_offload", {"path": "/swap"}, "path"),
+        ("zero_offload", {"device": "nvme", "path": "/swap"}, "stage 3"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(name: str, options: dict[str, Any], message: str) -> None:
@@ -80,6 +106,34 @@ def test_fp16_is_checked_anywhere_but_refused_where_it_would_run_without_a_gpu()
     with pytest.raises(PlanError, match="NVIDIA"):
         require_machine((MethodCall("bf16"), MethodCall("fp16")))
     require_machine((MethodCall("bf16"),))
+
+
+@pytest.mark.skipif(has_deepspeed(), reason="this machine has the DeepSpeed that zero asks for")
+def test_zero_is_checked_anywhere_but_refused_with_the_remedy_without_deepspeed() -> None:
+    assert plan_settings(Settings(), (MethodCall("zero"),), "bart").ranks.num_processes == 2
+    with pytest.raises(PlanError, match="needs the package deepspeed") as raised:
+        require_machine((MethodCall("bf16"), MethodCall("zero")))
+    assert "pip install 'kilowit[deepspeed]'" in (raised.value.hint or "")
+
+
+@pytest.mark.skipif(has_nvidia_gpu(), reason="this machine has the GPU from which memory could be saved")
+@pytest.mark.parametrize("call", [MethodCall("zero_offload"), MethodCall("fsdp", {"cpu_offload": True})])
+def test_offload_to_the_host_is_refused_where_the_model_computes_on_the_host(call: MethodCall) -> None:
+    with pytest.raises(PlanError, match="needs an NVIDIA GPU") as raised:
+        require_machine((call,))
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "zero", "zero_offload"])
+def test_ranks_leave_what_a_step_sees_as_it_is_and_one_process_is_no_evidence(name: str) -> None:
+    changed = plan_settings(Settings(), (MethodCall(name),), "bart")
+    assert changed.train == Settings().train
+    seen = TrainedRun(
+        model=None, optimizer=None, settings=changed, seed=0, data=TrainingData(random_split(4), random_split(4)),
+        num_steps=1, first_order=(), num_padding_tokens=0, num_real_tokens=1,
+    )  # fmt: skip
+    module = parts.load("methods", name)
+    assert not module.applied(seen, MethodCall(name).parsed_options).applied
 
 
 def test_fp16_is_refused_for_families_that_overflow_unless_forced() -> None:

@@ -22,7 +22,10 @@ from kilowit.parts.model import LoadedModel
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 LENGTHS = {"max_source_tokens": 64, "max_target_tokens": 32}
-TINY = ["bart-tiny", "t5-tiny", "pegasus-tiny"]
+TINY = [
+    "bart-tiny", "t5-tiny", "pegasus-tiny", "bigbird_pegasus-tiny", "led-tiny", "longt5-tiny", "mt5-tiny",
+    "pegasus_x-tiny", "prophetnet-tiny", "bert2bert-tiny", "unilm-tiny",
+]  # fmt: skip
 
 
 def make_corpus(name: str = "mine") -> Corpus:
@@ -78,11 +81,15 @@ def test_the_tokenizer_frames_text_as_its_family_does_and_gives_it_back(name: st
     text = "Tom's café\n costs 3 €  — or more?"
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
-    if name == "bart-tiny":
+    if name in ("bart-tiny", "led-tiny"):
         special = [tokenizer.convert_tokens_to_ids(token) for token in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")]
         assert special == [0, 1, 2, 3, 499] and (ids[0], ids[-1]) == (0, 2)
+    elif name in ("bert2bert-tiny", "unilm-tiny"):
+        special = [tokenizer.convert_tokens_to_ids(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[UNK]")]
+        assert special == [0, 1, 2, 3] and (ids[0], ids[-1]) == (1, 2)
     else:
-        special = [tokenizer.convert_tokens_to_ids(token) for token in ("<pad>", "</s>", "<unk>")]
+        texts = ("[PAD]", "[SEP]", "[UNK]") if name == "prophetnet-tiny" else ("<pad>", "</s>", "<unk>")
+        special = [tokenizer.convert_tokens_to_ids(token) for token in texts]
         assert special == [0, 1, 2] and ids[-1] == 1 and 0 not in ids
     tokenizer.save_pretrained(tmp_path)
     load({"scratch": name, "vocabulary_size": 500}).model.save_pretrained(tmp_path)

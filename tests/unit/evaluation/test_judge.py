@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kilowit.evaluation import judge
 
 from kilowit.cli import main
 from kilowit.errors import KilowitError
+from kilowit.evaluation import judge
 
 WORDS = [f"word{i}" for i in range(200)]
 

@@ -61,3 +61,13 @@ def state_numbers(optimizer: Any) -> dict[str, int]:
         "state_byte": num_byte,
         "adamw_state_byte": 8 * num_parameters,
     }
+
+
+def forget_exceptions() -> None:
+    """Clear which parameters of an earlier training in this process were to keep float32 moments.
+
+    bitsandbytes notes them by the ids of their objects, and ids are used again.
+    """
+    from bitsandbytes.optim import GlobalOptimManager
+
+    GlobalOptimManager.get_instance().initialize()

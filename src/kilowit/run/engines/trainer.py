@@ -24,6 +24,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from kilowit.errors import CellFailure, PlanError
 from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop
+from kilowit.parts.methods import adam8bit
 from kilowit.run.batches import IGNORED, Collator
 from kilowit.run.engines import sharding
 from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult
@@ -52,6 +53,8 @@ def train(job: TrainJob) -> TrainResult:
             if ranks.wrapper in sharding.CUT_BY:
                 hollow = sharding.hollow_copy(job.model)
             sharding.shard(job.model, ranks, job.device)
+            if job.settings.train.optimizer == "adam8bit":
+                adam8bit.forget_exceptions()
             trainer = LineTrainer(job, trainer_arguments(job, folder))
         with job.phase("train") as phase:
             try:

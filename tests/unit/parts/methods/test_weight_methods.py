@@ -67,18 +67,19 @@ def test_what_says_the_same_twice_is_refused(first: str, second: str) -> None:
         plan_settings(Settings(), (MethodCall(first), MethodCall(second, options.get(second, {}))), "bart")
 
 
+def large() -> Any:
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    torch.manual_seed(0)
+    sizes = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in
+             (("layers", 1), ("attention_heads", 2), ("ffn_dim", 256))}  # fmt: skip
+    return BartForConditionalGeneration(
+        BartConfig(vocab_size=64, d_model=128, max_position_embeddings=64, pad_token_id=PAD, eos_token_id=2,
+                   decoder_start_token_id=2, dropout=0.0, **sizes)
+    )  # fmt: skip
+
+
 def test_adam8bit_keeps_a_quarter_of_adamws_state_outside_the_embeddings() -> None:
-    def large() -> Any:
-        from transformers import BartConfig, BartForConditionalGeneration
-
-        torch.manual_seed(0)
-        sizes = {f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in
-                 (("layers", 1), ("attention_heads", 2), ("ffn_dim", 256))}  # fmt: skip
-        return BartForConditionalGeneration(
-            BartConfig(vocab_size=64, d_model=128, max_position_embeddings=64, pad_token_id=PAD, eos_token_id=2,
-                       decoder_start_token_id=2, dropout=0.0, **sizes)
-        )  # fmt: skip
-
     model = large()
     optimizer = train(train_job(model=model, num_steps=2, optimizer="adam8bit")).optimizer
     numbers = adam8bit.state_numbers(optimizer)
@@ -90,6 +91,18 @@ def test_adam8bit_keeps_a_quarter_of_adamws_state_outside_the_embeddings() -> No
     assert numbers["state_byte"] - 8 * num_fp32 < 0.3 * 8 * numbers["num_8bit_parameters"]
     full = adafactor.state_byte(train(train_job(model=large(), num_steps=1)).optimizer)
     assert numbers["state_byte"] < full
+
+
+def test_adam8bit_inherits_no_exception_from_an_earlier_training() -> None:
+    from bitsandbytes.optim import GlobalOptimManager
+
+    model = large()
+    manager = GlobalOptimManager.get_instance()
+    manager.pid2config.update({id(parameter): {"optim_bits": 32} for parameter in model.parameters()})
+    optimizer = train(train_job(model=model, num_steps=1, optimizer="adam8bit")).optimizer
+    fresh = train(train_job(model=large(), num_steps=1, optimizer="adam8bit")).optimizer
+    assert adam8bit.state_numbers(optimizer) == adam8bit.state_numbers(fresh)
+    assert adam8bit.state_numbers(fresh)["num_8bit_parameters"] > 0
 
 
 @pytest.mark.skipif(has_ampere_gpu(), reason="this machine has the GPU that tf32 asks for")

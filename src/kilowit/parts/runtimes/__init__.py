@@ -1,0 +1,1 @@
+"""Ways to run a trained summarizer, one file each; `kilowit.parts.runtime` says what a runtime is."""

@@ -17,7 +17,7 @@ from kilowit.errors import CellFailure
 from kilowit.meter import Meter
 from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
-from kilowit.parts.dataset_card import dataset_facts
+from kilowit.parts.dataset_card import dataset_facts, tokenized_facts
 from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
@@ -168,7 +168,8 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
             for split in (corpus.train, corpus.validation, corpus.test)
         )
         phase.count(num_examples=len(train) + len(validation) + len(test))
-        run.dataset = dataset_facts(corpus, loaded.tokenizer, loaded.family.prefix, **lengths)
+        if run.rank.is_first:
+            run.dataset = tokenized_facts(corpus, train, validation, test, **lengths)
         data: TrainingData = run.call_methods("on_data", TrainingData(train, validation))
         return data, test
 
@@ -347,6 +348,7 @@ def predict_by_baseline(run: CellRun, corpus: Corpus) -> list[str]:
         options = module.Options.model_validate(run.cell.model.get("options", {}))
         summarizer = module.summarizer(options, corpus.name)
         run.model = ModelFacts(name=model_name(run.cell.model), family=name, source="baseline")
+    with run.phase("prepare"):
         run.dataset = dataset_facts(corpus)
     with run.phase("predict") as phase:
         generated = summarize_each(summarizer, corpus.test.documents, run.progress("predict", len(corpus.test)))

@@ -340,6 +340,33 @@ def parts(
 
 
 @app.command()
+def dataset(
+    spec: Annotated[
+        str, typer.Argument(metavar="DATASET", help="A name, a file of pairs, or a folder.", show_default=False)
+    ],
+    overrides: Overrides = [],  # noqa: B006
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Folder or hub id: lengths in its tokens, not words.")
+    ] = None,
+    max_source: Annotated[int | None, typer.Option(metavar="N", min=1, help="Mark what this length cuts.")] = None,
+    max_target: Annotated[int | None, typer.Option(metavar="N", min=1, help="Likewise of the summaries.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Measure every example, not a sample.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Describe any dataset: lengths, what each maximum length cuts, how much the summaries copy. No study is needed.
+
+    Example: kilowit dataset pairs.jsonl --set document_column=article --max-source 512
+    """
+    from kilowit.cli import dataset_view
+    from kilowit.dataset import describe_dataset
+
+    facts = describe_dataset(
+        spec, overrides=overrides, tokenizer=tokenizer, max_source=max_source, max_target=max_target, whole=whole
+    )
+    dataset_view.show_card(facts, as_json=as_json)
+
+
+@app.command()
 def doctor(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
     """Say what can be metered and run on this machine, and how to get more.
 

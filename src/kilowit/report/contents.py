@@ -149,7 +149,7 @@ class _Sections:
                 tables=self.signed(bill_table(self.choices, self.pricing)),
             ),
             Section("environment", "Environment", tables=(environment_table(records),)),
-            Section("datasets", "Datasets", figures=self.length_figures(), tables=dataset_tables(self.choices)),
+            self.datasets(),
             Section("models", "Models", tables=self.cut(model_table(self.choices))),
             Section("tradeoffs", "Trade-offs of the methods", *self.tradeoffs()),
             Section("benchmark", "Benchmark results", tables=self.benchmark()),
@@ -183,14 +183,15 @@ class _Sections:
         caption = "Energy of all runs of a choice together, longest first. Set-up: download, prepare, load, warm-up."
         return (Figure("bill", caption, wide, narrow, legend=tuple(stretches_in(bars))),)
 
-    def length_figures(self) -> tuple[Figure, ...]:
+    def datasets(self) -> Section:
+        cards = cards_of(self.choices)
         figures = []
-        for number, card in enumerate(cards_of(self.choices)[:MAX_LENGTH_FIGURES], start=1):
+        for number, card in enumerate(cards[:MAX_LENGTH_FIGURES], start=1):
             panels = panels_of(card.facts)
             if panels:
                 wide, narrow = (lengths_svg(panels, card.label, canvas) for canvas in (WIDE, NARROW))
                 figures.append(Figure(f"lengths_{number}", f"{card.label}. {_LENGTHS_CAPTION}", wide, narrow))
-        return tuple(figures)
+        return Section("datasets", "Datasets", figures=tuple(figures), tables=dataset_tables(cards))
 
     def tradeoffs(self) -> tuple[tuple[str, ...], tuple[Figure, ...], tuple[Table, ...]]:
         table = tradeoff_table([t for group in self.groups for t in tradeoffs_of(group, self.book)])

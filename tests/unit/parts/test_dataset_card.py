@@ -121,7 +121,7 @@ def test_version_and_revision_are_on_the_card() -> None:
 def real_corpus(shared_dir: Path, name: str) -> Corpus:
     folder = shared_dir / "data" / "corpora" / name
     files = {split: str(folder / f"{split}.jsonl") for split in ("train", "validation", "test")}
-    return local_files.load(local_files.Options(**files))
+    return local_files.load(local_files.Options.model_validate(files))
 
 
 # Words and novel bigrams as the folder's README counted them; the novelty of SAMSum's references is that of SummEval's

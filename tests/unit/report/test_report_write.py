@@ -172,8 +172,7 @@ def test_baselines_alone_have_lengths_in_words() -> None:
 def _without_lengths(record: Record) -> Record:
     """As records of schema 1 are read: neither lengths nor coverage."""
     assert record.dataset is not None
-    empty = {f"{side}_length": None for side in ("source", "target")} | {"coverage_mean": None}
-    bare = [replace(split, **empty) for split in record.dataset.splits]
+    bare = [replace(s, source_length=None, target_length=None, coverage_mean=None) for s in record.dataset.splits]
     return replace(record, dataset=replace(record.dataset, splits=bare))
 
 

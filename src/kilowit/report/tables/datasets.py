@@ -26,12 +26,16 @@ class Card:
 
 def cards_of(choices: Sequence[Choice]) -> list[Card]:
     """Return a card per dataset, and per tokenizer where the lengths in tokens differ."""
-    found: dict[str, tuple[DatasetFacts, dict[str, None]]] = {}
+    found: dict[str, list[tuple[DatasetFacts, dict[str, None]]]] = {}
     for choice in choices:
         for run in choice.runs:
             if (facts := run.record.dataset) is not None:
-                found.setdefault(repr(facts), (facts, {}))[1][choice.model] = None
-    kept = _without_untokenized(list(found.values()))
+                alike = found.setdefault(facts.fingerprint, [])
+                models = next((models for known, models in alike if known == facts), None)
+                if models is None:
+                    alike.append((facts, models := {}))
+                models[choice.model] = None
+    kept = _without_untokenized([card for alike in found.values() for card in alike])
     names = [facts.name for facts, _ in kept]
     return [
         Card(
@@ -55,9 +59,8 @@ def _is_tokenized(facts: DatasetFacts) -> bool:
     return any(split.source_tokens_mean is not None for split in facts.splits)
 
 
-def dataset_tables(choices: Sequence[Choice]) -> tuple[Table, ...]:
+def dataset_tables(cards: Sequence[Card]) -> tuple[Table, ...]:
     """Return the tables of the datasets; those that no run has the figures for are empty."""
-    cards = cards_of(choices)
     return (
         size_table(cards),
         borrowing_table(cards),

@@ -75,6 +75,7 @@ def test_a_shuffle_is_a_permutation_that_the_order_of_rows_does_not_change(ids: 
     assert forward == backward and sorted(forward) == rows
 
 
+@settings(deadline=None)
 @given(TEXT | PROSE, TEXT | PROSE)
 def test_what_a_summary_takes_is_bounded_and_all_of_it_for_a_copy(document: str, summary: str) -> None:
     source, target = words(document), words(summary)
@@ -88,6 +89,7 @@ def test_what_a_summary_takes_is_bounded_and_all_of_it_for_a_copy(document: str,
     assert extraction(source, source)[:3] == ((1.0, len(source), 1.0) if source else (0.0, 0.0, 0.0))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(PROSE, PROSE), min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_a_card_does_not_depend_on_the_order_of_the_examples(pairs: list[tuple[str, str]], order: Random) -> None:
     def card(rows: list[tuple[int, tuple[str, str]]]) -> SplitFacts:
@@ -99,6 +101,7 @@ def test_a_card_does_not_depend_on_the_order_of_the_examples(pairs: list[tuple[s
     assert card(rows) == card(order.sample(rows, len(rows)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2_000_000), min_size=1, max_size=50), st.integers(1, 100_000))
 def test_a_distribution_of_lengths_counts_every_text_once(lengths: list[int], maximum: int) -> None:
     facts = length_facts(lengths, "token", MAX_SOURCES, maximum)

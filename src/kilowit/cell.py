@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from kilowit.errors import StoreError
 from kilowit.parts.method import MethodCall
+from kilowit.parts.metric import MetricCall
 from kilowit.settings import FactorSettings, Settings
 
 KEY_VERSION: Final = 1  # raise it when the same words begin to mean another result
@@ -43,7 +44,7 @@ class Cell:
     hardware: str
     seed: int
     settings: Settings
-    metrics: tuple[str, ...]
+    metrics: tuple[str | dict[str, Any], ...]  # names, or {name: {options}}, paths absolute
     factors: FactorSettings = field(default_factory=FactorSettings)
     metric_signatures: tuple[str, ...] = ()
     content: dict[str, str] = field(default_factory=dict)
@@ -64,6 +65,11 @@ class Cell:
     def is_baseline(self) -> bool:
         """Whether the model is training-free."""
         return "baseline" in self.model
+
+    @property
+    def metric_calls(self) -> list[MetricCall]:
+        """Its metrics, ready to score."""
+        return [MetricCall.of(written) for written in self.metrics]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of cell.json: plain JSON values; inverse of `from_dict`."""

@@ -10,7 +10,9 @@ from kilowit.console import say, show_json, show_table
 from kilowit.errors import StudyError
 from kilowit.evaluation import Agreement, Evaluation, judge
 from kilowit.evaluation import evaluate as score
+from kilowit.parts.metric import Written
 from kilowit.statistics.interval import Interval
+from kilowit.study_yaml import parse_list
 
 
 def evaluate(predictions: Path, metrics: str, compare: Path | None, *, as_json: bool) -> None:
@@ -97,16 +99,16 @@ def _correlation(interval: Interval | None) -> str | None:
     return f"{interval.value:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def listed(text: str) -> list[str]:
-    """Return names that commas part.
+def listed(text: str) -> list[Written]:
+    """Return metrics that commas part, each written as in a study.
 
     Raises:
-        StudyError: an empty name.
+        StudyError: an empty name, or not YAML.
     """
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
+    items = parse_list(text, "--metrics")
+    if not items or None in items or "" in items or text.rstrip().endswith(","):
         raise StudyError(f'"{text}" has an empty name', place="--metrics", hint="Example: --metrics rouge,bleu")
-    return names
+    return items
 
 
 def _ends(interval: Interval) -> tuple[float | None, float | None, float | None]:

@@ -17,9 +17,9 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from kilowit import factors, parts
-from kilowit.cell import content_hash
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
+from kilowit.parts.content import content_hash
 from kilowit.parts.method import MethodCall, NoOptions
 from kilowit.parts.metric import MetricCall
 from kilowit.settings import Block, Count

@@ -14,7 +14,8 @@ begins as one, else a hub id) or ``command_options`` (a list whose items are pat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -118,7 +119,8 @@ class MetricCall:
             PartError: there is no such thing to download.
             CellFailure: the hub cannot be reached (kind ``download_failed``).
         """
-        self._asked("fetch", None)
+        with self._needing_packages():
+            self._asked("fetch", None)
 
     def score(
         self, predictions: Sequence[str], references: Sequence[str], sources: Sequence[str] | None
@@ -130,14 +132,19 @@ class MetricCall:
             PartError: an option is wrong, or a package that it needs is not installed.
         """
         of_source = {"sources": sources} if self.needs_source else {}
-        try:
+        with self._needing_packages():
             result: MetricResult = self.module.score(predictions, references, **of_source, **self._keywords())
+        return result
+
+    @contextmanager
+    def _needing_packages(self) -> Iterator[None]:
+        try:
+            yield
         except ModuleNotFoundError as error:
             raise PartError(
                 f'metric "{self.name}" needs the package {error.name}',
                 hint=f"Install it: pip install 'kilowit[{getattr(self.module, 'EXTRA', 'metrics')}]'.",
             ) from error
-        return result
 
     def _keywords(self) -> dict[str, Block]:
         """The options as the metric's own `Options`, if it has any.

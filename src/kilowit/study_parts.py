@@ -331,6 +331,7 @@ def read_metric(reading: Reading, path: DocumentPath, value: Any) -> Metric | No
         reading.part_fault(path, error)
         return None
     try:
+        call.require_packages()
         return Metric(call, call.signature())
     except PartError as error:
         reading.note(f"metric {call.name} cannot be computed here: {error.message}. {error.hint}")

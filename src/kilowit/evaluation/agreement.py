@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from kilowit.errors import DataError, near_name_hint
+from kilowit.errors import DataError, PartError, near_name_hint
 from kilowit.evaluation.scoring import check_metrics, score_texts
 from kilowit.evaluation.texts import Texts
 from kilowit.meter import Meter
@@ -63,18 +63,33 @@ class Judged:
     systems: list[Hashable]
 
 
-def judge(files: Iterable[str | Path], metrics: Sequence[Written] = DEFAULT_METRICS) -> list[Agreement]:
+def default_metrics() -> dict[str, str | None]:
+    """Return the metrics that are judged if none are named, each with why it cannot be here; None = it can."""
+    reasons: dict[str, str | None] = {}
+    for name in DEFAULT_METRICS:
+        try:
+            MetricCall(name).require_packages()
+            reasons[name] = None
+        except PartError as error:
+            reasons[name] = f"{error.message}. {error.hint}"
+    return reasons
+
+
+def judge(files: Iterable[str | Path], metrics: Sequence[Written] | None = None) -> list[Agreement]:
     """Hold metrics against human judgements.
 
     Args:
         files: each as the module says.
         metrics: as in a study: names, or ``{name: {option: value}}``; every score of each is judged.
+            None = `DEFAULT_METRICS`, of them what the installed packages allow.
 
     Raises:
         DataError: a file or a row is not as it should be; says file and line or row.
         StudyError: no such metric.
         PartError: an option of a metric is wrong, or what it needs is not installed.
     """
+    if metrics is None:
+        metrics = [name for name, reason in default_metrics().items() if reason is None]
     calls = check_metrics(metrics)
     with Meter() as meter:
         return [agreement for path in files for agreement in _judge_file(read_judged(Path(path)), calls, meter)]

@@ -39,6 +39,7 @@ def check_metrics(metrics: Sequence[Written]) -> tuple[MetricCall, ...]:
     calls: list[MetricCall] = []
     for call in map(MetricCall.of, metrics):
         if call not in calls:
+            call.require_packages()
             call.check()
             calls.append(call)
     if not calls:

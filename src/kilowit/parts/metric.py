@@ -6,6 +6,7 @@ A metric with ``NEEDS_SOURCE = True`` is given ``sources=``, the whole documents
 * ``Options``: a `Block` (pydantic) of them; ``score`` and ``signature`` then take ``options=``;
 * ``names(options)`` and ``needs_source(options)``, where these depend on the options;
 * ``check(options)``: refuse what cannot work on this machine, when a study is read or a file is about to be scored;
+* ``PACKAGES`` and ``EXTRA``: modules that it imports, and the extra of kilowit that brings them, if not ``metrics``;
 * ``fetch(options)``: download what it needs, apart from scoring; ``needs_fetch(options)``: whether it must.
 
 Options that name local files are listed in ``Options.path_options`` (always a path), ``folder_options`` (a path if it
@@ -14,6 +15,7 @@ begins as one, else a hub id) or ``command_options`` (a list whose items are pat
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,6 +106,16 @@ class MetricCall:
         """
         return str(self.module.signature(**self._keywords()))
 
+    def require_packages(self) -> None:
+        """Refuse a machine that lacks a package which the metric imports.
+
+        Raises:
+            PartError: says which extra to install.
+        """
+        for package in getattr(self.module, "PACKAGES", ()):
+            if importlib.util.find_spec(package) is None:
+                raise self._needs_package(package)
+
     def check(self) -> None:
         """Refuse options that cannot work on this machine.
 
@@ -141,10 +153,13 @@ class MetricCall:
         try:
             yield
         except ModuleNotFoundError as error:
-            raise PartError(
-                f'metric "{self.name}" needs the package {error.name}',
-                hint=f"Install it: pip install 'kilowit[{getattr(self.module, 'EXTRA', 'metrics')}]'.",
-            ) from error
+            raise self._needs_package(str(error.name)) from error
+
+    def _needs_package(self, package: str) -> PartError:
+        extra = getattr(self.module, "EXTRA", "metrics")
+        return PartError(
+            f'metric "{self.name}" needs the package {package}', hint=f"Install it: pip install 'kilowit[{extra}]'."
+        )
 
     def _keywords(self) -> dict[str, Block]:
         """The options as the metric's own `Options`, if it has any.

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from kilowit.errors import PartError
 from kilowit.parts.metric import MetricResult
-from kilowit.parts.resample import resampled_sums
 from kilowit.record import Score
+from kilowit.statistics.resample import resampled_sums
 
 _NUM_PAIRS_AT_ONCE: Final = 256  # sacrebleu keeps the n-grams of all references of a call: 100 kB each for chrF
 
@@ -24,12 +24,12 @@ def segment_counts(metric: str, predictions: Sequence[str], references: Sequence
         PartError: sacrebleu is not installed.
     """
     try:
+        import numpy as np
         from sacrebleu import metrics
     except ImportError as error:
         raise PartError(
             f"{metric} needs the package sacrebleu", hint="Install the metrics: pip install 'kilowit[metrics]'."
         ) from error
-    import numpy as np
 
     counter = getattr(metrics, metric)(**settings)
     counts: list[list[int]] = []

@@ -104,6 +104,8 @@ def download(run: CellRun) -> None:
     """Fetch what is not on this machine yet; no phase where no part fetches anything."""
     module = parts.load("datasets", run.cell.dataset["name"])
     fetches_dataset, fetches_model = hasattr(module, "fetch"), hub_id(run.cell.model) is not None
+    for call in run.cell.metric_calls:
+        call.require_packages()  # now, and not once the model is trained
     metrics = [call for call in run.cell.metric_calls if call.needs_fetch]
     if not (fetches_dataset or fetches_model or metrics):
         return

@@ -22,6 +22,7 @@ from kilowit.parts.resample import NUM_RESAMPLES, scores_of_means
 from kilowit.parts.words import check_lengths
 
 NEEDS_SOURCE: Final = False
+PACKAGES: Final = ("torch", "transformers")
 EXTRA: Final = "encoder"
 NAMES: Final = ("sentence_similarity",)
 VERSION: Final = 1  # raise it when the same inputs begin to give other values

@@ -26,6 +26,7 @@ from kilowit.parts.sentences import split_sentences
 from kilowit.parts.words import check_lengths
 
 NEEDS_SOURCE: Final = True
+PACKAGES: Final = ("torch", "transformers")
 EXTRA: Final = "encoder"
 NAMES: Final = ("source_similarity", "source_sentence_similarity")
 VERSION: Final = 1  # raise it when the same inputs begin to give other values

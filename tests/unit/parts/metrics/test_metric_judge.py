@@ -263,3 +263,25 @@ def test_a_judge_gives_no_score_without_options() -> None:
     assert judge.NAMES == ()
     with pytest.raises(PartError, match="name: Field required"):
         MetricCall("judge").signature()
+
+
+ALIGNSCORE = """
+class AlignScore:
+    def __init__(self, model, batch_size, device, ckpt_path, evaluation_mode):
+        assert (model, device, ckpt_path, evaluation_mode) == ("roberta-base", "cpu", "a.ckpt", "nli_sp")
+        print("loading, on standard output as libraries do")
+    def score(self, contexts, claims):
+        return [sum(w in c.split() for w in s.split()) / len(s.split()) for c, s in zip(contexts, claims)]
+"""
+
+
+def test_the_adapter_for_alignscore_keeps_to_the_protocol(tmp_path: Path, repository: Path) -> None:
+    """With a stand-in for its package, which has other versions of everything."""
+    (tmp_path / "alignscore.py").write_text(ALIGNSCORE)
+    (tmp_path / "torch.py").write_text("")
+    adapter = repository / "studies" / "judges" / "alignscore_judge.py"
+    command = [sys.executable, str(adapter), "--checkpoint", "a.ckpt", "--device", "cpu"]
+    written = {"name": "alignscore", "command": command, "scores": ["consistency"], "version": "stand-in"}
+    call = MetricCall("judge", written | {"env": {"PYTHONPATH": str(tmp_path)}})
+    found = call.score([*PREDICTIONS, " "], [*REFERENCES, "x"], [*SOURCES, "y"]).per_example
+    assert found == {"alignscore_consistency": [1.0, 1.0, 0.0, 0.0]}

@@ -55,7 +55,10 @@ def _show_comparison(found: Evaluation) -> None:
         "these outputs: whether another seed would say the same, one run cannot tell."
     )
     if any("agg:corpus" in s.signature for s in found.scores):
-        say("Scores of the whole corpus (agg:corpus) are compared by their values per example.")
+        say(
+            "Scores of the whole corpus (agg:corpus) are compared by what each example adds to them, "
+            "wins and losses by each example alone."
+        )
 
 
 def _say_remarks(found: Evaluation) -> None:

@@ -196,8 +196,8 @@ def _agreement(
     human: Sequence[float],
     groups: Sequence[Hashable] | None,
 ) -> Agreement:
-    intervals = [
+    of_kendall, of_spearman, of_pearson = (
         correlation_interval(measure, values, human, groups) if len(values) >= MIN_SYSTEMS else None
         for measure in (kendall, spearman, pearson)
-    ]
-    return Agreement(judged.texts.name, level, dimension, metric, len(values), *intervals)
+    )
+    return Agreement(judged.texts.name, level, dimension, metric, len(values), of_kendall, of_spearman, of_pearson)

@@ -157,9 +157,11 @@ def _ordered_like(one: Texts, other: Texts) -> Texts:
 
 def _contrasts(scored: Scored, other: Scored) -> dict[str, Contrast]:
     """Compare every score over its examples; all of them are one family."""
-    names = list(scored.per_example)
-    contrasts = [contrast_of_outputs(scored.per_example[name], other.per_example[name]) for name in names]
-    return dict(zip(names, judged(contrasts), strict=True))
+    contrasts = {}
+    for name, alone in scored.per_example.items():
+        sides = [side.contributions.get(name, side.per_example[name]) for side in (scored, other)]
+        contrasts[name] = contrast_of_outputs(*sides, alone=(alone, other.per_example[name]))
+    return dict(zip(contrasts, judged(list(contrasts.values())), strict=True))
 
 
 def _verdict(contrast: Contrast, metric: str) -> str:

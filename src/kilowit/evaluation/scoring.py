@@ -26,6 +26,7 @@ class Scored:
     scores: tuple[Score, ...]
     per_example: dict[str, list[float]]
     metric_of: dict[str, str]  # by score the label of its metric
+    contributions: dict[str, list[float]] = field(default_factory=dict)  # of the scores that are no means
     costs: dict[str, PhaseFigures] = field(default_factory=dict)  # by label of a metric
 
 
@@ -71,6 +72,7 @@ def score_texts(texts: Texts, calls: Sequence[MetricCall], meter: Meter) -> Scor
             scored.scores + result.scores,
             scored.per_example | result.per_example,
             scored.metric_of | dict.fromkeys(result.per_example, call.label),
+            scored.contributions | result.contributions,
             scored.costs | ({call.label: block.result} if block.result else {}),
         )
     return scored

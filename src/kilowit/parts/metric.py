@@ -36,11 +36,13 @@ Written = str | Mapping[str, Any]  # a metric as a study writes it: its name, or
 class MetricResult:
     """Corpus scores, and per example the values that paired tests need.
 
-    `per_example[name][i]` is the value of `name` for example i, in the order of the predictions.
+    `per_example[name][i]` is the value of `name` for example i, in the order of the predictions. A score that is not
+    the mean of these (BLEU) gives `contributions` as well, whose mean it is: they are what comparisons resample.
     """
 
     scores: tuple[Score, ...]
     per_example: dict[str, list[float]]
+    contributions: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,15 @@ def score(run: CellRun, corpus: Corpus, predictions: Sequence[str]) -> None:
     """Score the summaries with every metric of the study, and put the values beside each summary."""
     with run.phase("score") as phase:
         per_example: dict[str, list[float]] = {}
+        contributions: dict[str, list[float]] = {}
         for call in run.cell.metric_calls:
             with run.phase("score") as block:
                 result = call.score(predictions, corpus.test.summaries, corpus.test.documents)
             _note_cost(run, call, block.result)
             run.scores += result.scores
             per_example |= result.per_example
-        phase.count(num_examples=add_scores(run.folder.predictions_path, per_example))
+            contributions |= result.contributions
+        phase.count(num_examples=add_scores(run.folder.predictions_path, per_example, contributions))
 
 
 def _note_cost(run: CellRun, call: MetricCall, cost: PhaseFigures) -> None:

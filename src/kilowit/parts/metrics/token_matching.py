@@ -53,7 +53,7 @@ def signature(names: Sequence[str] = NAMES, *, options: Options, encoder: str | 
 
 
 def score(predictions: Sequence[str], references: Sequence[str], *, options: Options) -> MetricResult:
-    """Match the tokens of each prediction with those of its reference. Cost: about 5 ms for a pair of 50 words.
+    """Match the tokens of each prediction with those of its reference. Cost: 0.05 s of CPU for texts of 50 words.
 
     Raises:
         DataError: not one reference per prediction, or none at all.

@@ -259,7 +259,12 @@ def evaluate(
     predictions: Annotated[
         Path, typer.Argument(metavar="PREDICTIONS", help="jsonl or csv: prediction, reference.", show_default=False)
     ],
-    metrics: Annotated[str, typer.Option(metavar="NAMES", help="Metrics as in a study, parted by commas.")] = "rouge",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="METRICS", help="Metrics as in a study, parted by commas: names, or {name: {option: value}}."
+        ),
+    ] = "rouge",
     compare: Annotated[
         Path | None, typer.Option(metavar="OTHER", help="Another system's file on the same examples.")
     ] = None,
@@ -280,8 +285,13 @@ def judge(
         list[Path], typer.Argument(metavar="FILE", help="JSON or jsonl of human scores.", show_default=False)
     ],
     metrics: Annotated[
-        str, typer.Option(metavar="NAMES", help="Metrics as in a study, parted by commas.")
-    ] = "rouge,chrf,extractiveness",
+        str | None,
+        typer.Option(
+            metavar="METRICS",
+            help="Metrics as in a study, parted by commas: names, or {name: {option: value}}. "
+            "None = rouge, chrf and extractiveness, of them what is installed.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how far our metrics agree with people: Kendall, Spearman and Pearson correlations with intervals.

@@ -24,8 +24,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from kilowit.parts.metric import MetricResult
-from kilowit.parts.resample import NUM_RESAMPLES, scores_of_means
-from kilowit.parts.words import WORD_RULE, check_lengths, ngrams, words
+from kilowit.parts.resample import NUM_RESAMPLES
+from kilowit.parts.word_figures import beside_source
+from kilowit.parts.words import WORD_RULE, ngrams
 
 NEEDS_SOURCE: Final = True
 NAMES: Final = ("coverage", "density", "compression", "supported_trigram_fraction")
@@ -49,12 +50,7 @@ def score(
     Raises:
         DataError: not one source per prediction, or none at all.
     """
-    check_lengths(predictions, sources=sources)
-    per_example: dict[str, list[float]] = {name: [] for name in NAMES}
-    for prediction, source in zip(predictions, sources, strict=True):
-        for name, value in zip(NAMES, extraction(words(prediction), words(source)), strict=True):
-            per_example[name].append(value)
-    return MetricResult(scores_of_means(per_example, lambda name: signature([name])), per_example)
+    return beside_source(predictions, sources, NAMES, signature, extraction)
 
 
 class Extraction(NamedTuple):

@@ -22,7 +22,10 @@ from kilowit.run.executor_local import worker_command
 from kilowit.store import RunFolder
 
 TESTS = Path(__file__).parents[1]
-NEEDS_DEEPSPEED = pytest.mark.skipif(not has_deepspeed(), reason="deepspeed is not installed: kilowit[deepspeed]")
+NEEDS_DEEPSPEED = pytest.mark.skipif(
+    not has_deepspeed(), reason="deepspeed is not installed: DS_BUILD_OPS=0 pip install 'kilowit[deepspeed]'"
+)
+IN_ONE_LAUNCH = pytest.mark.xdist_group("rank_trainings")  # one worker has the trainings that these tests look at
 TOLERANCE = 1e-4
 TORCH = ["ddp", "ddp_accumulated", "fsdp", "fsdp_accumulated", "fsdp_t5"]
 DEEPSPEED = ["zero1", "zero2_accumulated", "zero3", "zero3_buckets", "zero2_bf16", "offload2", "offload3"]
@@ -47,13 +50,9 @@ def alone() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def by_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return in_two_processes(TORCH, tmp_path_factory.mktemp("torch"))
-
-
-@pytest.fixture(scope="module")
-def by_deepspeed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return in_two_processes(DEEPSPEED, tmp_path_factory.mktemp("deepspeed"))
+def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Every way in one launch: two processes import torch once, and DeepSpeed once where it is."""
+    return in_two_processes([*TORCH, *(DEEPSPEED if has_deepspeed() else ())], tmp_path_factory.mktemp("ranks"))
 
 
 def assert_learned_the_same(name: str, here: dict[str, Any], alone: dict[str, Any], tolerance: float) -> None:
@@ -67,12 +66,13 @@ def assert_learned_the_same(name: str, here: dict[str, Any], alone: dict[str, An
         assert here[figure] == other[figure]
 
 
+@IN_ONE_LAUNCH
 @pytest.mark.parametrize("name", TORCH)
 def test_two_processes_learn_what_one_learns_and_show_that_they_were_two(
-    name: str, by_torch: dict[str, Any], alone: dict[str, Any]
+    name: str, together: dict[str, Any], alone: dict[str, Any]
 ) -> None:
-    assert_learned_the_same(name, by_torch[name], alone, TOLERANCE)
-    evidence = by_torch[name]["evidence"]
+    assert_learned_the_same(name, together[name], alone, TOLERANCE)
+    evidence = together[name]["evidence"]
     assert evidence["applied"]
     whole = evidence["numbers"]["num_parameters"]
     share = whole // 2 if name.startswith("fsdp") else whole
@@ -81,13 +81,13 @@ def test_two_processes_learn_what_one_learns_and_show_that_they_were_two(
 
 
 @NEEDS_DEEPSPEED
-@pytest.mark.slow
+@IN_ONE_LAUNCH
 @pytest.mark.parametrize("name", DEEPSPEED)
 def test_zero_learns_what_one_process_learns_and_shows_its_partitions(
-    name: str, by_deepspeed: dict[str, Any], alone: dict[str, Any]
+    name: str, together: dict[str, Any], alone: dict[str, Any]
 ) -> None:
-    assert_learned_the_same(name, by_deepspeed[name], alone, 1e-3 if name.endswith("bf16") else TOLERANCE)
-    evidence = by_deepspeed[name]["evidence"]
+    assert_learned_the_same(name, together[name], alone, 1e-3 if name.endswith("bf16") else TOLERANCE)
+    evidence = together[name]["evidence"]
     numbers, whole = evidence["numbers"], evidence["numbers"]["num_parameters"]
     assert numbers["optimizer_parameters_held"] == [whole // 2, whole // 2]
     # Offload to the host saves nothing where the model computes on the host: said, not claimed.

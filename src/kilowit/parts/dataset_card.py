@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from kilowit.parts.corpus import shuffled_positions
 from kilowit.parts.dataset import SPLITS, Corpus, Split
+from kilowit.parts.prompt import Prompt
 from kilowit.record import DatasetFacts, SplitFacts
 
 MAX_SAMPLED_EXAMPLES: Final = 2000
@@ -24,6 +25,7 @@ def dataset_facts(
     prefix: str = "",
     max_source_tokens: int | None = None,
     max_target_tokens: int | None = None,
+    prompt: Prompt | None = None,
 ) -> DatasetFacts:
     """Compute the card of a corpus.
 
@@ -32,6 +34,7 @@ def dataset_facts(
         prefix: what the model's family puts before each document; counted in tokens.
         max_source_tokens: limit that truncation is judged by; None leaves it unknown.
         max_target_tokens: likewise of the summaries.
+        prompt: what a decoder-only model reads around each document; counted in tokens.
     """
     return DatasetFacts(
         name=corpus.name,
@@ -41,7 +44,7 @@ def dataset_facts(
         document_column=corpus.document_column,
         summary_column=corpus.summary_column,
         splits=[
-            _split_facts(name, getattr(corpus, name), tokenizer, prefix, max_source_tokens, max_target_tokens)
+            _split_facts(name, getattr(corpus, name), tokenizer, prefix, prompt, max_source_tokens, max_target_tokens)
             for name in SPLITS
         ],
         notes=[*corpus.notes, *_sampling_note(corpus)],
@@ -76,15 +79,25 @@ def novel_fraction(documents: Sequence[str], summaries: Sequence[str], n: int) -
 
 
 def _split_facts(
-    name: str, split: Split, tokenizer: Any, prefix: str, max_source_tokens: int | None, max_target_tokens: int | None
+    name: str,
+    split: Split,
+    tokenizer: Any,
+    prefix: str,
+    prompt: Prompt | None,
+    max_source_tokens: int | None,
+    max_target_tokens: int | None,
 ) -> SplitFacts:
     positions = sorted(shuffled_positions(split.ids, seed=0)[:MAX_SAMPLED_EXAMPLES])
     documents = [split.documents[i] for i in positions]
     summaries = [split.summaries[i] for i in positions]
     source_words = _mean(len(text.split()) for text in documents)
     target_words = _mean(len(text.split()) for text in summaries)
-    source_tokens = _num_tokens(tokenizer, [prefix + text for text in documents])
-    target_tokens = _num_tokens(tokenizer, summaries)
+    if prompt is None:
+        source_tokens = _num_tokens(tokenizer, [prefix + text for text in documents])
+        target_tokens = _num_tokens(tokenizer, summaries)
+    else:
+        source_tokens = [prompt.num_tokens + n for n in _num_tokens(tokenizer, documents, add_special_tokens=False)]
+        target_tokens = [1 + n for n in _num_tokens(tokenizer, summaries, add_special_tokens=False)]
     return SplitFacts(
         split=name,
         num_examples=len(split),
@@ -100,11 +113,11 @@ def _split_facts(
     )
 
 
-def _num_tokens(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+def _num_tokens(tokenizer: Any, texts: Sequence[str], **how: bool) -> list[int]:
     """Count tokens per text, special ones included; empty without a tokenizer."""
     if tokenizer is None:
         return []
-    return [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+    return [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False, **how)["input_ids"]]
 
 
 def _ngrams(text: str, n: int) -> Iterable[tuple[str, ...]]:

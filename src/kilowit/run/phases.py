@@ -164,11 +164,11 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
 
         lengths = run.settings.train.model_dump(include={"max_source_tokens", "max_target_tokens"})
         train, validation, test = (
-            tokenize_split(split, loaded.tokenizer, prefix=loaded.family.prefix, **lengths)
+            tokenize_split(split, loaded.tokenizer, prefix=loaded.family.prefix, prompt=loaded.prompt, **lengths)
             for split in (corpus.train, corpus.validation, corpus.test)
         )
         phase.count(num_examples=len(train) + len(validation) + len(test))
-        run.dataset = dataset_facts(corpus, loaded.tokenizer, loaded.family.prefix, **lengths)
+        run.dataset = dataset_facts(corpus, loaded.tokenizer, loaded.family.prefix, prompt=loaded.prompt, **lengths)
         data: TrainingData = run.call_methods("on_data", TrainingData(train, validation))
         return data, test
 

@@ -43,6 +43,8 @@ def model_memory_byte(work: Workload) -> Interval | None:
     """Return the peak of training and generation where the model runs, without framework; None without a size."""
     if work.size is None:
         return None
+    if not work.settings.trains:
+        return _predict_byte(work) * FRAGMENTATION
     return _train_byte(work).at_least(_predict_byte(work)) * FRAGMENTATION
 
 
@@ -185,7 +187,7 @@ def _predict_byte(work: Workload) -> Interval:
     d = work.size.dimensions
     beams = work.predict_batch_size * work.num_beams
     source = Interval(work.source_tokens.low, work.source_tokens.likely, work.settings.train.max_source_tokens)
-    cache = (source + work.new_tokens) * (2 * 4 * d.decoder_layers * d.d_attention)
+    cache = (source + work.new_tokens) * (2 * 4 * d.decoder_layers * d.key_value_width)
     logits = NUM_LOGIT_COPIES * (4 * d.vocabulary_size)
     # The optimizer's state stays on the device while summaries are written, unless the worker frees it.
     weights = float(BYTE_PER_PARAMETER_FP32 * work.size.num_parameters)

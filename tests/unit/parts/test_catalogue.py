@@ -84,7 +84,7 @@ def test_a_model_that_cannot_be_is_refused_with_a_hint(spec: dict[str, Any], mes
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ('{"model_type": "gpt2"}', 'model type "gpt2" is not supported'),
+        ('{"model_type": "bloom"}', 'model type "bloom" is not supported'),
         ("{", "not JSON"),
         ("[]", "not a JSON object"),
         ('{"model_type": "bart"}', "config.json of a bart lacks encoder_layers"),

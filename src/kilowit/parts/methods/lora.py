@@ -33,8 +33,10 @@ CONFLICTS_WITH: Final = ("ddp", "freeze", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
 REQUIRES: Final = ("peft",)
 # Query and value projections by the names that the families give them: BART, PEGASUS and most decoders; T5; LED,
-# BigBird and BERT; ProphetNet.
-QUERY_AND_VALUE: Final = ("q_proj", "v_proj", "q", "v", "query", "value", "query_proj", "value_proj")
+# BigBird and BERT; ProphetNet; GPT-2 and Phi-3, where keys are part of the same matrix.
+QUERY_AND_VALUE: Final = (
+    "q_proj", "v_proj", "q", "v", "query", "value", "query_proj", "value_proj", "c_attn", "qkv_proj",
+)  # fmt: skip
 _OURS: Final = "ours: an estimate from what is not trained, for pretrained models"
 EXPECTS: Final = (
     Expectation("train.memory_gpu_max_byte", 0.25, 0.85, source="ours: no gradients and AdamW state, 12 bytes of 16"),
@@ -63,7 +65,7 @@ def on_model(model: Any, options: Options, facts: dict[str, Any]) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
     config = LoraConfig(
-        task_type=TaskType.SEQ_2_SEQ_LM,
+        task_type=TaskType.SEQ_2_SEQ_LM if model.config.is_encoder_decoder else TaskType.CAUSAL_LM,
         r=options.r,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
@@ -108,8 +110,10 @@ def target_names(model: Any, modules: Sequence[str] | None) -> list[str]:
         PartError: one of the names, or none of the usual ones, is a linear layer's.
     """
     from torch import nn
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear map
 
-    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    kinds = (nn.Linear, Conv1D)
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kinds)}
     names = [name for name in (QUERY_AND_VALUE if modules is None else modules) if name in linear]
     missing = [name for name in modules or () if name not in linear]
     if missing or not names:

@@ -61,7 +61,9 @@ LAYOUTS: Final = {
 }
 
 
-def _size(d_model: int, layers: int, heads: int, groups: int, ffn: int, vocabulary: int, **others: Any) -> dict[str, Any]:
+def _size(
+    d_model: int, layers: int, heads: int, groups: int, ffn: int, vocabulary: int, **others: Any
+) -> dict[str, Any]:
     return {
         "hidden_size": d_model, "num_hidden_layers": layers, "num_attention_heads": heads,
         "num_key_value_heads": groups, "intermediate_size": ffn, "vocab_size": vocabulary,

@@ -91,8 +91,8 @@ def _forward_target(
     mask_BL = torch.cat([mask_BS, torch.ones_like(decoder_input_ids)], dim=1)
     keeps_logits = "logits_to_keep" in inspect.signature(stock).parameters
     logits = stock(
-        input_ids=torch.cat([ids_BS, decoder_input_ids], dim=1), attention_mask=mask_BL, position_ids=positions(mask_BL),
-        use_cache=False, **({"logits_to_keep": num_target} if keeps_logits else {}),
+        input_ids=torch.cat([ids_BS, decoder_input_ids], dim=1), attention_mask=mask_BL,
+        position_ids=positions(mask_BL), use_cache=False, **({"logits_to_keep": num_target} if keeps_logits else {}),
     ).logits  # fmt: skip
     logits_BTV, loss = logits[:, -num_target:], None
     if labels is not None:

@@ -1,14 +1,15 @@
 """zero_shot: train nothing; the model summarizes as it was loaded.
 
-What it does   Leaves out training and validation. One forward pass warms the kernels up and shows the methods the number
-               format, as training would have, then the model writes its summaries.
+What it does   Leaves out training and validation. One forward pass warms the kernels up and shows the methods the
+               number format, as training would have, then the model writes its summaries.
 When to use    For an instructed decoder-only model with its prompt, or a checkpoint that was fine-tuned elsewhere: what
                is it worth before a joule is spent on it?
 When not       With a model from scratch: it writes noise. With a model that was only pretrained to fill gaps.
 Trade-off      predict.energy_total_joule x0.8-1.5 (longer summaries, where none were learned) | rouge2 -0.3..+0.01
 Options        none.
 Works with     bf16, fp16, truncate.   Conflicts with  all others: they change how a model is trained.
-Source         Brown et al. 2020, arXiv 2005.14165, section 2 (zero-shot: a request, no examples, no updates). Ranges ours.
+Source         Brown et al. 2020, arXiv 2005.14165, section 2 (zero-shot: a request, no examples, no updates). Ranges
+               ours.
 """
 
 from __future__ import annotations

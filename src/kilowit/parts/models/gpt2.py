@@ -5,9 +5,9 @@ What it is     No encoder: prompt, document and summary are one sequence under a
 Checkpoints    openai-community/gpt2 (124 M), gpt2-medium (355 M), distilbert/distilgpt2 (82 M).
 From scratch   gpt2-tiny (1.1 M), gpt2-mini (5.5 M), distilgpt2, gpt2-base, gpt2-medium: random weights and a
                vocabulary of our own.
-Prompt         the model's option `prompt`, with {document} in it; without one "{document}\\n\\nSummary:". Its tokens
-               count to train.max_source_tokens; long documents are cut, the prompt never. Training's loss is that of the
-               summary alone.
+Prompt         the model's option `prompt`, with {document} in it; without one the document, an empty line and "Summary:".
+               Its tokens count to train.max_source_tokens; long documents are cut, the prompt never. Training's loss is
+               that of the summary alone.
 Zero-shot      the method zero_shot prompts the model as it is; lora or plain fine-tuning teach it.
 Precision      trains in fp32, bf16 and fp16.
 Length         source and target together at most n_positions (1,024 in the published checkpoints).

@@ -5,7 +5,7 @@ What it is     No encoder: prompt, document and summary are one sequence under a
 Checkpoints    openai-community/gpt2 (124 M), gpt2-medium (355 M), distilbert/distilgpt2 (82 M).
 From scratch   gpt2-tiny (1.1 M), gpt2-mini (5.5 M), distilgpt2, gpt2-base, gpt2-medium: random weights and a
                vocabulary of our own.
-Prompt         the model's option `prompt`, with {document} in it; without one the document, an empty line and "Summary:".
+Prompt         the model's option `prompt`, with {document} in it; without one the document, a gap and "Summary:".
                Its tokens count to train.max_source_tokens; long documents are cut, the prompt never. Training's loss is
                that of the summary alone.
 Zero-shot      the method zero_shot prompts the model as it is; lora or plain fine-tuning teach it.

@@ -9,8 +9,8 @@ Checkpoints    any of these on the hub or in a folder, such as HuggingFaceTB/Smo
 From scratch   llama-tiny (0.9 M), llama-mini (5.0 M), smollm2-135m, smollm2-360m, qwen2.5-0.5b, tinyllama-1.1b,
                llama3.2-1b: random weights and a vocabulary of our own.
 Prompt         the model's option `prompt`, with {document} in it. Without one: a request in the tokenizer's chat
-               template, else "{document}\\n\\nSummary:". Its tokens count to train.max_source_tokens; long documents
-               are cut, the prompt never. Training's loss is that of the summary alone.
+               template, else the document, a gap and "Summary:". Its tokens count to train.max_source_tokens;
+               long documents are cut, the prompt never. Training's loss is that of the summary alone.
 Zero-shot      the method zero_shot prompts the model as it is; lora or plain fine-tuning teach it.
 Precision      trains in fp32, bf16 and fp16.
 Length         source and target together at most max_position_embeddings.
@@ -27,7 +27,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
-from kilowit.parts.model import Dimensions, Family, GenerationDefaults, PositionLimits
+from kilowit.parts.model import Dimensions, Family, PositionLimits
 from kilowit.parts.models import bart
 from kilowit.parts.prompt import DEFAULT_PROMPT
 

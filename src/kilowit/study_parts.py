@@ -43,6 +43,7 @@ class HubModel(Block):
     revision: str | None = Field(None, description="commit, tag or branch; None = the newest")
     weights: Weights = Field("pretrained", description="random: only the architecture, to measure what it costs")
     tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the model's own")
+    language: str | None = Field(None, description="mBART: code of the texts' language; None = en_XX")
     prompt: str | None = Field(
         None, description="decoder-only models: text with {document} in it; None = the tokenizer's chat, or a default"
     )
@@ -54,6 +55,7 @@ class FolderModel(Block):
     folder: str = Field(description="path, relative to the study")
     weights: Weights = Field("pretrained", description="random: only config.json is needed, to measure what it costs")
     tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the model's own")
+    language: str | None = Field(None, description="mBART: code of the texts' language; None = en_XX")
     prompt: str | None = Field(
         None, description="decoder-only models: text with {document} in it; None = the tokenizer's chat, or a default"
     )

@@ -214,6 +214,7 @@ def test_baseline_is_predicted_and_scored_without_training(baseline: str, tmp_pa
         "unilm-tiny",
         "llama-tiny",
         "gpt2-tiny",
+        "mbart-tiny",
     ],
 )
 def test_other_families_go_the_whole_way(size: str, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def check_model(spec: Mapping[str, Any]) -> None:
     Raises:
         PartError: no such size, baseline or folder; an unsupported family; options that exclude each other.
     """
-    _check_prompt(spec)
+    _check_reading(spec)
     if "scratch" in spec:
         scratch_family(spec["scratch"])
         if spec.get("tokenizer") and spec.get("vocabulary_size"):
@@ -114,17 +114,20 @@ def check_model(spec: Mapping[str, Any]) -> None:
         )
 
 
-def _check_prompt(spec: Mapping[str, Any]) -> None:
-    """Refuse a prompt that is none, or that no decoder-only model would read."""
-    if not spec.get("prompt"):
+def _check_reading(spec: Mapping[str, Any]) -> None:
+    """Refuse a prompt or a language for a family that has none, and a prompt that is none."""
+    if not (spec.get("prompt") or spec.get("language")):
         return
-    check_prompt(spec["prompt"])
     size = resolve_dimensions(spec)
-    if size is not None and size.family.default_prompt is None:
-        raise PartError(
-            f"{size.family.name} has an encoder for the document and takes no prompt",
-            hint="Leave it out: prompts are for decoder-only models.",
-        )
+    if spec.get("language") and size is not None and not size.family.has_languages:
+        raise PartError(f"{size.family.name} has no languages to choose from", hint="Leave `language` out.")
+    if spec.get("prompt"):
+        check_prompt(spec["prompt"])
+        if size is not None and size.family.default_prompt is None:
+            raise PartError(
+                f"{size.family.name} has an encoder for the document and takes no prompt",
+                hint="Leave it out: prompts are for decoder-only models.",
+            )
 
 
 def resolve_dimensions(spec: Mapping[str, Any]) -> ModelSize | None:

@@ -102,6 +102,7 @@ class Family:
     # What the author of a study should know: (dimensions, max source tokens) -> sentences.
     cautions: Callable[[Dimensions, int], tuple[str, ...]] | None = None
     default_prompt: str | None = None  # what a decoder-only model reads, {document} in it; None = it has an encoder
+    has_languages: bool = False  # its tokenizer marks texts with the code of their language (mBART)
     checkpoints: Mapping[str, str] = field(default_factory=dict)  # hub id -> the size of `sizes` that it has
 
 
@@ -115,6 +116,7 @@ class LoadedModel:
     source: str  # hub:<id>@<revision> | folder:<name> | scratch:<size> | warm_start:<one of these>
     name: str
     prompt: Prompt | None = None  # of a decoder-only model
+    language: str | None = None  # code that the study names, for a family that has languages
 
 
 def num_members_of(model: Any) -> int:

@@ -74,6 +74,7 @@ def load_model(
         from kilowit.parts.causal_model import make_summarizer
 
         make_summarizer(loaded, spec.get("prompt"))
+    loaded.language = spec.get("language")
     if loaded.family.prepare is not None:
         loaded.family.prepare(loaded)
     loaded.model.generation_config = _generation_config(loaded.model, loaded.family, corpus.name)

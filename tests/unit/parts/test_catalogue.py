@@ -17,8 +17,8 @@ from kilowit.parts.models import bart
 
 def test_all_families_and_baselines_are_found_by_their_files() -> None:
     assert [family.name for family in catalogue.families()] == [
-        "bart", "bert2bert", "bigbird_pegasus", "gpt2", "led", "llama", "longt5", "mt5", "pegasus", "pegasus_x",
-        "prophetnet", "t5", "unilm",
+        "bart", "bert2bert", "bigbird_pegasus", "gpt2", "led", "llama", "longt5", "mbart", "mt5", "pegasus",
+        "pegasus_x", "prophetnet", "t5", "unilm",
     ]  # fmt: skip
     assert catalogue.baseline_names() == ("lead", "textrank")
     assert {"bart-tiny", "t5-mini", "pegasus-large"} <= set(catalogue.scratch_names())

@@ -20,7 +20,7 @@ from typing import Any, Final
 from kilowit.parts.method import Evidence, Expectation, NoOptions, TrainedRun
 from kilowit.settings import Settings
 
-CONFLICTS_WITH: Final = ("adafactor", "ddp", "fsdp", "zero", "zero_offload")
+CONFLICTS_WITH: Final = ("adafactor",)
 FAMILIES: Final = None
 REQUIRES: Final = ("bitsandbytes",)
 _STATE: Final = "arXiv 2110.02861, section 2: 2 bytes in place of 8; range ours, from the state's share of memory"

@@ -32,7 +32,7 @@ from kilowit.settings import Block, Count, Settings
 # adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
 # or batch by themselves and were never tried over several processes.
 CONFLICTS_WITH: Final = (
-    "adam8bit", "batch_size", "distill", "ensemble", "fsdp", "gradient_accumulation", "lora", "prune", "zero",
+    "batch_size", "fsdp", "zero",
     "zero_offload",
 )  # fmt: skip
 FAMILIES: Final = None

@@ -38,7 +38,10 @@ from kilowit.parts.model import Dimensions
 from kilowit.parts.shrink import Layers, choose_depth, keep_layers, num_layers_of
 from kilowit.settings import Block, Count, NonNegative, Positive, Settings
 
-CONFLICTS_WITH: Final = ("ddp", "ensemble", "fsdp", "prune", "zero", "zero_offload")
+CONFLICTS_WITH: Final = (
+    "ensemble",
+    "prune",
+)
 FAMILIES: Final = ("bart", "pegasus", "t5")
 _CARDS: Final = "model cards of sshleifer/distilbart-{cnn,xsum}-*: 1.24 to 2.54 times faster than BART-large"
 EXPECTS: Final = (

@@ -28,7 +28,10 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun, TrainingCall
 from kilowit.parts.methods.freeze import checksum
 from kilowit.settings import Block, Settings
 
-CONFLICTS_WITH: Final = ("ddp", "distill", "fsdp", "prune", "zero", "zero_offload")
+CONFLICTS_WITH: Final = (
+    "distill",
+    "prune",
+)
 FAMILIES: Final = ("bart", "pegasus", "t5")
 _OURS: Final = "ours: cost in proportion to 1 (checkpoint_soup) to 5 members"
 EXPECTS: Final = (

@@ -34,8 +34,8 @@ from kilowit.settings import Block, Settings
 # adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
 # or batch by themselves and were never tried over several processes.
 CONFLICTS_WITH: Final = (
-    "adafactor", "adam8bit", "batch_size", "ddp", "distill", "early_stopping", "ensemble", "fp16",
-    "gradient_accumulation", "lora", "prune", "zero", "zero_offload",
+    "adafactor", "batch_size", "ddp", "early_stopping", "fp16",
+    "zero", "zero_offload",
 )  # fmt: skip
 FAMILIES: Final = None
 _OURS: Final = "ours: 16 bytes a parameter once over all GPUs; a context, and the layer at hand, on each"

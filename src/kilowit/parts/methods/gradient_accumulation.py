@@ -25,7 +25,7 @@ from kilowit.errors import PartError
 from kilowit.parts.method import Evidence, Expectation, TrainedRun, TrainingCallback
 from kilowit.settings import Block, Settings
 
-CONFLICTS_WITH: Final = ("batch_size", "ddp", "fsdp", "zero", "zero_offload")
+CONFLICTS_WITH: Final = ("batch_size",)
 FAMILIES: Final = None
 _OURS: Final = "ours: an estimate; activations of one part, weights and optimizer unchanged"
 EXPECTS: Final = (

@@ -29,7 +29,7 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.methods.freeze import checksum
 from kilowit.settings import Block, Count, Positive
 
-CONFLICTS_WITH: Final = ("ddp", "freeze", "fsdp", "zero", "zero_offload")
+CONFLICTS_WITH: Final = ("freeze",)
 FAMILIES: Final = None
 REQUIRES: Final = ("peft",)
 # Query and value projections by the names that the families give them: BART, PEGASUS and most decoders; T5; LED,
@@ -97,7 +97,9 @@ def applied(run: TrainedRun, options: Options) -> Evidence:
 
 def on_trained(model: Any, options: Options, facts: dict[str, Any]) -> Any:
     """Add the corrections to the weights; what is left is a model as before, all of it trainable."""
-    merged = facts.pop("adapted").merge_and_unload()
+    adapted = facts.pop("adapted")
+    adapted.base_model.model = model  # where its parts lay on several processes, this is the whole of it
+    merged = adapted.merge_and_unload()
     for parameter in merged.parameters():
         parameter.requires_grad_(True)
     return merged

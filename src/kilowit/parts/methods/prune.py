@@ -39,7 +39,10 @@ from kilowit.parts.narrow import matrix_weights, narrow, num_kept
 from kilowit.parts.shrink import Layers, choose_depth, keep_layers, num_layers_of
 from kilowit.settings import Block
 
-CONFLICTS_WITH: Final = ("ddp", "distill", "ensemble", "fsdp", "zero", "zero_offload")
+CONFLICTS_WITH: Final = (
+    "distill",
+    "ensemble",
+)
 FAMILIES: Final = ("bart", "pegasus", "t5")
 _OURS: Final = "ours: FLOPs and launches of the parts removed; 1 for magnitude, which removes none"
 EXPECTS: Final = (

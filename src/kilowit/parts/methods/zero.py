@@ -33,8 +33,8 @@ from kilowit.settings import Block, Count, Settings
 # adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
 # or batch by themselves and were never tried over several processes.
 CONFLICTS_WITH: Final = (
-    "adafactor", "adam8bit", "batch_size", "ddp", "distill", "early_stopping", "ensemble", "fp16", "fsdp",
-    "gradient_accumulation", "lora", "prune", "zero_offload",
+    "adafactor", "batch_size", "ddp", "early_stopping", "fp16", "fsdp",
+    "zero_offload",
 )  # fmt: skip
 FAMILIES: Final = None
 _FIGURE: Final = "arXiv 1910.02054, figure 1: 16 bytes a parameter in all (stage 3) to 8 N + 8 (stage 1)"

@@ -34,8 +34,8 @@ from kilowit.settings import Block, Count, Settings
 # adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
 # or batch by themselves and were never tried over several processes.
 CONFLICTS_WITH: Final = (
-    "adafactor", "adam8bit", "batch_size", "ddp", "distill", "early_stopping", "ensemble", "fp16", "fsdp",
-    "gradient_accumulation", "lora", "prune", "zero",
+    "adafactor", "batch_size", "ddp", "early_stopping", "fp16", "fsdp",
+    "zero",
 )  # fmt: skip
 FAMILIES: Final = None
 _OURS: Final = "ours: an estimate, to be replaced by a measured range"

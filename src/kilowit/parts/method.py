@@ -44,7 +44,7 @@ from pydantic import ValidationError
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
 from kilowit.parts.model import Dimensions
-from kilowit.parts.ranks import RankFacts, num_nvidia_gpus
+from kilowit.parts.ranks import RankFacts, check_shares, num_nvidia_gpus
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.settings import Block, Settings
 
@@ -199,6 +199,7 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
             module.check(options, family)
         if hasattr(module, "plan"):
             settings = module.plan(settings, options)
+    check_shares(settings)
     if not settings.trains:
         _require_no_training(methods)
     return settings

@@ -12,7 +12,6 @@ Options        r (8), alpha (16), dropout (0.0), modules (None = query and value
                names of linear layers, such as [q_proj, k_proj, v_proj, out_proj])
 Works with     all others.   Conflicts with  freeze, which it implies. Needs the package peft: pip install
                'kilowit[lora]'.
-               Never tried over several processes: conflicts with ddp, fsdp, zero, zero_offload.
 Source         Hu et al. 2021, arXiv 2106.09685: section 4.1, choice of matrices section 7.1, quality table 2. Ranges
                ours: gradients and state of 12 bytes a parameter left out.
 """

@@ -2,10 +2,10 @@
 
 What it is     BART with pre-norm layers, a final norm in both halves and one vocabulary for all languages.
 Checkpoints    facebook/mbart-large-cc25 (611 M), facebook/mbart-large-50 (611 M), their fine-tuned relatives.
-From scratch   mbart-tiny (1.7 M), mbart-mini (10 M), mbart-large: random weights, a vocabulary of our own, one language.
-Language       the model's option `language`, a code of its tokenizer (en_XX), for documents and summaries alike. mBART-25
-               has it at the end of every text and starts summaries with it; mBART-50 has it at the beginning of every
-               text and forces it as the first token of a summary. The tokenizer says which of the two a model is.
+From scratch   mbart-tiny (1.7 M), mbart-mini (10 M), mbart-large: random weights and a vocabulary of our own.
+Language       the model's option `language`, a code of its tokenizer (en_XX), for documents and summaries alike.
+               mBART-25 has it at the end of every text and starts summaries with it; mBART-50 has it at the beginning
+               of every text and forces it as the first token of a summary. The tokenizer says which of the two it is.
 Prefix         none.
 Precision      trains in fp32, bf16 and fp16.
 Length         at most max_position_embeddings (1,024 in the published checkpoints) source tokens.

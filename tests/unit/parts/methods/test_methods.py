@@ -298,3 +298,9 @@ def test_freeze_names_no_half_of_a_model_that_has_one_stack() -> None:
     with pytest.raises(PartError, match="llama has no encoder of its own"):
         plan_settings(Settings(), (MethodCall("freeze", {"modules": ["encoder"]}),), "llama")
     plan_settings(Settings(), (MethodCall("freeze", {"modules": ["embeddings"]}),), "llama")
+
+
+def test_a_batch_that_parts_and_processes_cannot_share_is_refused() -> None:
+    calls = (MethodCall("ddp", {"num_processes": 4}), MethodCall("gradient_accumulation", {"num_parts": 8}))
+    with pytest.raises(PartError, match="a forward pass of 2 examples is not shared out evenly over 4 processes"):
+        plan_settings(Settings(), calls, "bart")

@@ -1,4 +1,4 @@
-"""mBART: the two ways in which its tokenizers mark a language, with the tokenizers' own classes on small vocabularies."""
+"""mBART: the two ways to mark a language, with its tokenizers' own classes on small vocabularies."""
 
 from __future__ import annotations
 

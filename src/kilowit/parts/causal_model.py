@@ -47,7 +47,8 @@ def make_summarizer(loaded: LoadedModel, text: str | None) -> None:
 
 def as_summarizer(model: Any, start_token_id: int) -> Any:
     """Give a model the class of its own that also reads `decoder_input_ids`; return it."""
-    model.__class__ = _summarizing_class(type(model))
+    kind: Any = type(model)
+    model.__class__ = _summarizing_class(kind)
     model.start_token_id = start_token_id
     return model
 

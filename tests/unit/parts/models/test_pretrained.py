@@ -89,9 +89,9 @@ def test_the_tokenizer_frames_text_as_its_family_does_and_gives_it_back(name: st
         assert special == [0, 1, 2, 3] and (ids[0], ids[-1]) == (1, 2)
     elif name in ("llama-tiny", "gpt2-tiny", "mbart-tiny"):
         first = "en_XX" if name == "mbart-tiny" else "<s>"
-        texts = ("<|endoftext|>", "<|pad|>") if name == "gpt2-tiny" else (first, "<pad>", "</s>", "<unk>")
-        special = [tokenizer.convert_tokens_to_ids(token) for token in texts]
-        assert special == list(range(len(texts))) and ids[-1] == tokenizer.eos_token_id
+        words = ("<|endoftext|>", "<|pad|>") if name == "gpt2-tiny" else (first, "<pad>", "</s>", "<unk>")
+        special = [tokenizer.convert_tokens_to_ids(token) for token in words]
+        assert special == list(range(len(words))) and ids[-1] == tokenizer.eos_token_id
     else:
         texts = ("[PAD]", "[SEP]", "[UNK]") if name == "prophetnet-tiny" else ("<pad>", "</s>", "<unk>")
         special = [tokenizer.convert_tokens_to_ids(token) for token in texts]

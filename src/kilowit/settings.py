@@ -111,6 +111,7 @@ class Settings(Block):
     # Number format of the matrix products in every forward pass (autocast, or products of fp32 in TF32; weights stay
     # fp32). Not a key of a study: the methods of these names set it, so that nobody has it without checks and evidence.
     precision: Precision = "fp32"
+    trains: bool = True  # no key of a study: zero_shot turns it off
     ranks: RankSettings = RankSettings()  # no key of a study either: ddp, fsdp, zero and zero_offload set it
 
     def with_precision(self, precision: Precision) -> Settings:

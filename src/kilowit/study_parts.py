@@ -44,6 +44,10 @@ class HubModel(Block):
     revision: str | None = Field(None, description="commit, tag or branch; None = the newest")
     weights: Weights = Field("pretrained", description="random: only the architecture, to measure what it costs")
     tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the model's own")
+    language: str | None = Field(None, description="mBART: code of the texts' language; None = en_XX")
+    prompt: str | None = Field(
+        None, description="decoder-only models: text with {document} in it; None = the tokenizer's chat, or a default"
+    )
 
 
 class FolderModel(Block):
@@ -52,6 +56,10 @@ class FolderModel(Block):
     folder: str = Field(description="path, relative to the study")
     weights: Weights = Field("pretrained", description="random: only config.json is needed, to measure what it costs")
     tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the model's own")
+    language: str | None = Field(None, description="mBART: code of the texts' language; None = en_XX")
+    prompt: str | None = Field(
+        None, description="decoder-only models: text with {document} in it; None = the tokenizer's chat, or a default"
+    )
 
 
 class ScratchModel(Block):
@@ -60,6 +68,9 @@ class ScratchModel(Block):
     scratch: str = Field(description="size, e.g. bart-tiny")
     vocabulary_size: Count | None = Field(None, description="tokens, with the special ones; None = the size's own")
     tokenizer: str | None = Field(None, description="folder of a ready tokenizer; None = train one on the corpus")
+    prompt: str | None = Field(
+        None, description="decoder-only models: text with {document} in it; None = the tokenizer's chat, or a default"
+    )
 
 
 class WarmStartModel(Block):
@@ -244,7 +255,7 @@ def _hub(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[st
     if not HUB_ID.fullmatch(model.hub) or ".." in model.hub:
         reading.fault(path, f'"{model.hub}" cannot be a hub id. Example: facebook/bart-base.')
         return None
-    if factors.checkpoint(model.hub) is None:
+    if factors.checkpoint(model.hub) is None and not any(model.hub in f.checkpoints for f in catalogue.families()):
         reading.note(f"{model.hub} is not in the table of known checkpoints: only its download will tell if it exists.")
     return model.model_dump(exclude_defaults=True)
 

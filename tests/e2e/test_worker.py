@@ -34,6 +34,7 @@ RECIPES = {
     "sparse_attention": "[{sparse_attention: {window: 4}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
     **({"zero": "[zero]"} if has_deepspeed() else {}),
+    "zero_shot": "[zero_shot]",
 }
 NEEDS_CUDA = {"fp16", "tf32", "zero_offload"}
 NEEDS_DEEPSPEED = {"zero"}
@@ -150,6 +151,9 @@ def test_method_is_applied_and_shows_it(method: str, tmp_path: Path) -> None:
     assert (evidence.method, evidence.applied) == (method, True)
     assert evidence.evidence
     assert json.loads(json.dumps(evidence.evidence)) == evidence.evidence
+    if method == "zero_shot":
+        assert [figures.phase for figures in record.phases if figures.phase in ("train", "validate")] == []
+        assert record.model.num_trainable_parameters == record.model.num_parameters  # type: ignore[union-attr]
     if method not in {"ddp", "fsdp", "zero"}:
         return
     # However many processes it took: one bill, and the examples that one process sees.
@@ -170,6 +174,21 @@ def test_methods_of_one_recipe_work_together(tmp_path: Path) -> None:
     assert shown["truncate"]["source_longest_tokens"] == 20
     assert shown["freeze"]["unmoved"]
     assert record.model.num_trainable_parameters < record.model.num_parameters  # type: ignore[union-attr,operator]
+
+
+@pytest.mark.parametrize(
+    ("size", "recipe"),
+    [
+        ("llama-tiny", "[bf16, {lora: {r: 2}}, gradient_checkpointing, gradient_accumulation]"),
+        ("gpt2-tiny", "[{lora: {r: 2}}, gradient_checkpointing, label_smoothing]"),
+        ("llama-tiny", "[bf16, zero_shot]"),
+    ],
+)
+def test_decoder_only_models_take_the_methods_of_all(size: str, recipe: str, tmp_path: Path) -> None:
+    model = f'{{scratch: {size}, vocabulary_size: 300, prompt: "{{document}}\\nIn short:"}}'
+    record = worker_cells.run(tmp_path, model=model, recipe=recipe)
+    assert record.status == "finished", record.error_message
+    assert all(evidence.applied for evidence in record.methods)
 
 
 def test_method_that_took_no_effect_fails_the_cell_and_is_billed(tmp_path: Path) -> None:
@@ -205,6 +224,9 @@ def test_baseline_is_predicted_and_scored_without_training(baseline: str, tmp_pa
         "longt5-tiny",
         "bert2bert-tiny",
         "unilm-tiny",
+        "llama-tiny",
+        "gpt2-tiny",
+        "mbart-tiny",
     ],
 )
 def test_other_families_go_the_whole_way(size: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ A file ``parts/methods/<name>.py`` defines
 * ``CONFLICTS_WITH``: names of methods that cannot stand in the same recipe;
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
+* ``WITHOUT_TRAINING``: True where it takes effect on a model that is not trained (zero_shot); absent = it does not;
 * ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
 * ``UNAVAILABLE`` and ``SUCCESSOR``: why a method that people ask for is not to be had, and what took its place; such a
   file is a card only, and a study that names it is refused when it is checked;
@@ -43,7 +44,7 @@ from pydantic import ValidationError
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
 from kilowit.parts.model import Dimensions
-from kilowit.parts.ranks import RankFacts, num_nvidia_gpus
+from kilowit.parts.ranks import RankFacts, check_shares, num_nvidia_gpus
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.settings import Block, Settings
 
@@ -198,7 +199,18 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
             module.check(options, family)
         if hasattr(module, "plan"):
             settings = module.plan(settings, options)
+    check_shares(settings)
+    if not settings.trains:
+        _require_no_training(methods)
     return settings
+
+
+def _require_no_training(methods: Iterable[MethodCall]) -> None:
+    for call in methods:
+        if not getattr(call.module, "WITHOUT_TRAINING", False):
+            raise PartError(
+                f'method "{call.name}" is about training, which "zero_shot" leaves out', hint="Put them in two recipes."
+            )
 
 
 def plan_size(dimensions: Dimensions, methods: Iterable[MethodCall]) -> Dimensions:

@@ -49,6 +49,10 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     rate_or_none = hardware.flop_per_second(work.precision)
     if work.size is None or rate_or_none is None:
         return None
+    ready = {"download": _download_second(work), "prepare": _prepare_second(work), "load": _load_second(work)}
+    predict = _predict_second(work, hardware, rate_or_none) * work.num_members
+    if not work.settings.trains:
+        return phases | ready | {"predict": predict}
     train = _train_second(work, hardware, rate_or_none, train_rate) * work.num_members
     if work.num_ranks > 1 and hardware.gpu is not None:  # ranks on a CPU share its cores
         train = train * RANK_SPEEDUP_INVERSE * (1 / work.num_ranks)
@@ -57,14 +61,8 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
         phases["compress"] = compress
     per_example = train / work.num_examples_seen
     validated = work.num_validation_examples_seen
-    return phases | {
-        "download": _download_second(work),
-        "prepare": _prepare_second(work),
-        "load": _load_second(work),
-        "train": train,
-        "validate": per_example * validated * _VALIDATION_RATE,
-        "predict": _predict_second(work, hardware, rate_or_none) * work.num_members,
-    }
+    validate = per_example * validated * _VALIDATION_RATE
+    return phases | ready | {"train": train, "validate": validate, "predict": predict}
 
 
 def energy_joule(phases: dict[str, Interval], hardware: Hardware, num_ranks: int = 1) -> Interval:

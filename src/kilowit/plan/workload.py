@@ -73,6 +73,8 @@ class Workload:
     def num_train_steps(self) -> Interval:
         """Optimizer steps."""
         train = self.settings.train
+        if not self.settings.trains:
+            return Interval.exactly(0.0)
         if train.num_steps is not None:
             return Interval.exactly(float(train.num_steps))
         per_step = train.batch_size * train.gradient_accumulation_steps
@@ -89,6 +91,8 @@ class Workload:
     def num_examples_seen(self) -> Interval:
         """Examples that training sees, repeats counted."""
         train = self.settings.train
+        if not self.settings.trains:
+            return Interval.exactly(0.0)
         if train.num_steps is not None:
             return Interval.exactly(float(train.num_steps * train.batch_size * train.gradient_accumulation_steps))
         return self.num_train_examples * train.num_epochs
@@ -96,7 +100,7 @@ class Workload:
     @property
     def num_validation_examples_seen(self) -> Interval:
         """Examples that all validations together see."""
-        return self.num_validation_examples * self.settings.train.num_validations
+        return self.num_validation_examples * (self.settings.train.num_validations if self.settings.trains else 0)
 
     def padded(self, tokens: Interval, maximum: int) -> Interval:
         """Return tokens per example as fed, padding included."""
@@ -299,8 +303,9 @@ def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:
         if call.name == "lora" and size is not None:
             d, r = size.dimensions, call.parsed_options.r  # type: ignore[attr-defined]
             # Query and value of every attention; other choices of modules are of the same order.
-            num_matrices = 2 * (d.encoder_layers + 2 * d.decoder_layers)
-            return min(1.0, float(num_matrices * r * (d.d_model + d.d_attention) / size.num_parameters))
+            num_attentions = d.encoder_layers + (0 if d.is_one_stack else 2 * d.decoder_layers)
+            width = d.d_model + (d.d_attention + d.key_value_width) / 2
+            return min(1.0, float(2 * num_attentions * r * width / size.num_parameters))
     frozen = {name for call in cell.methods if call.name == "freeze" for name in call.options.get("modules", ())}
     if size is None or not frozen:
         return 1.0

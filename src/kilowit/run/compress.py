@@ -31,6 +31,7 @@ def compress(run: CellRun, corpus: Corpus, loaded: LoadedModel, data: TrainingDa
     if not calls:
         return data
     with run.phase("compress") as phase:
+        run.rank.join()  # a teacher or a member is trained by all ranks
         bench = CellWorkbench(run, corpus, loaded, data, phase)
         for call in calls:
             notebook = run.notebook(call.name)

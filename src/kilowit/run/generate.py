@@ -71,10 +71,23 @@ def generate_summaries(
         synchronize()
         latency_second = time.perf_counter() - began
         new_ids_BT = ids_BT[:, 1:].cpu()  # the decoder's start token is given, not written
-        counts_B = (new_ids_BT != tokenizer.pad_token_id).sum(dim=1).tolist()
+        counts_B = num_written(new_ids_BT, tokenizer.pad_token_id, config.eos_token_id)
         decoded = tokenizer.batch_decode(new_ids_BT, skip_special_tokens=True)
         for index, text, count in zip(indices, decoded, counts_B, strict=True):
             texts[index], num_tokens[index], latencies[index] = text.strip(), count, latency_second
         on_batch(start + len(indices))
     flop = sum(generate_flop(dimensions, len(s), n, config.num_beams) for s, n in zip(sources, num_tokens, strict=True))
     return Generated(texts, num_tokens, latencies, flop * num_members_of(model))
+
+
+def num_written(ids_BT: Any, pad_token_id: int, eos_token_id: int | list[int] | None) -> list[int]:
+    """Count the tokens of each summary, the closing one among them, also where padding is that same token (GPT-2).
+
+    >>> num_written(torch.tensor([[5, 6, 2, 2], [5, 6, 7, 8]]), 2, 2)
+    [3, 4]
+    """
+    is_padding_BT = ids_BT == pad_token_id
+    counts_B = (~is_padding_BT).sum(dim=1)
+    if pad_token_id in (eos_token_id if isinstance(eos_token_id, list) else [eos_token_id]):
+        counts_B = counts_B + is_padding_BT.any(dim=1)
+    return [int(count) for count in counts_B]

@@ -169,7 +169,7 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
 
         lengths = run.settings.train.model_dump(include={"max_source_tokens", "max_target_tokens"})
         train, validation, test = (
-            tokenize_split(split, loaded.tokenizer, prefix=loaded.family.prefix, **lengths)
+            tokenize_split(split, loaded.tokenizer, prefix=loaded.family.prefix, prompt=loaded.prompt, **lengths)
             for split in (corpus.train, corpus.validation, corpus.test)
         )
         phase.count(num_examples=len(train) + len(validation) + len(test))
@@ -212,7 +212,7 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
         return
     loaded.model = result.model
     _note_memory(run, job)
-    _gather_evidence(run, loaded, data, result)
+    gather_evidence(run, loaded, data, result)
     del result
     if job.device.type == "cuda":  # trainer and callbacks hold each other, and the optimizer's memory with them
         gc.collect()
@@ -220,6 +220,15 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
     assert run.model is not None
     trained = run.model.num_trainable_parameters
     run.model = replace(model_facts(loaded, run.settings), num_trainable_parameters=trained)
+    require_applied(run)
+
+
+def require_applied(run: CellRun) -> None:
+    """End a cell whose evidence is that a method did nothing.
+
+    Raises:
+        CellFailure: kind ``method_not_applied``.
+    """
     if missing := [evidence for evidence in run.methods if not evidence.applied]:
         run.failed_phase = "train"
         raise CellFailure(
@@ -241,7 +250,8 @@ def _tune(run: CellRun, loaded: LoadedModel, data: TrainingData, phase: Any) -> 
             run.meter.note("tuned", f"{call.name} has settled its settings", **notebook)
 
 
-def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, result: TrainResult) -> None:
+def gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, result: TrainResult) -> None:
+    """Ask each method what it can show for itself."""
     counts = result.counts
     for call in run.cell.methods:
         trained = TrainedRun(

@@ -30,6 +30,7 @@ from kilowit.run.failure import Failure, Stopped, classify
 from kilowit.run.phases import CellRun
 from kilowit.run.ranks import Rank
 from kilowit.run.score import score
+from kilowit.run.untrained import leave_untrained
 from kilowit.settings import Precision
 from kilowit.store import RunFolder
 
@@ -111,7 +112,7 @@ def run_phases(run: CellRun) -> None:
         data, test = phases.prepare(run, corpus, loaded)
         data = compress(run, corpus, loaded, data)
         phases.adapt(run, loaded)
-        phases.fine_tune(run, loaded, data)
+        (phases.fine_tune if run.settings.trains else leave_untrained)(run, loaded, data)
         if not run.rank.is_first:
             return
         phases.save(run, loaded)

@@ -156,9 +156,10 @@ def test_what_is_not_trained_or_kept_in_8_bits_takes_less_memory(make_study: Mak
     assert low_rank.trained_fraction == pytest.approx(1_179_648 / 406_291_456)
     peaks = [model_memory_byte(work) for work in (plain, eight_bit, low_rank)]
     likely = [peak.likely for peak in peaks if peak is not None]
-    # 355 M of 406 M parameters are no token embeddings: 5.9 bytes less for each; LoRA saves 12 for nearly all.
+    # 355 M of 406 M parameters are no token embeddings: 5.9 bytes less for each; LoRA saves 12 for nearly all, and the
+    # gradients of 50,265 x 1,024 embeddings on their way, 1.1 times 4 bytes.
     assert likely[0] - likely[1] == pytest.approx(1.1 * 5.9 * 354.8e6, rel=0.01)
-    assert likely[0] - likely[2] == pytest.approx(1.1 * 12 * 405.1e6, rel=0.01)
+    assert likely[0] - likely[2] == pytest.approx(1.1 * (12 * 405.1e6 + 1.1 * 4 * 51.5e6), rel=0.01)
 
 
 def test_recomputation_is_planned_as_a_third_more_flops_and_less_memory(make_study: MakeStudy) -> None:

@@ -23,6 +23,7 @@ from kilowit.settings import Settings
 
 CONFLICTS_WITH: Final = ("fp16", "tf32")
 FAMILIES: Final = None
+WITHOUT_TRAINING: Final = True
 _NANOT5: Final = "nanoT5, T5-base on one A100: x0.32; upper end: our estimate for small batches"
 EXPECTS: Final = (
     Expectation("train.wall_second", 0.25, 0.75, source=_NANOT5),

@@ -27,6 +27,7 @@ from kilowit.settings import Block, Settings
 
 CONFLICTS_WITH: Final = ("bf16", "tf32", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
+WITHOUT_TRAINING: Final = True
 REQUIRES: Final = ("nvidia_gpu",)
 _MIXED: Final = "arXiv 1710.03740: the same tensor-core rate as bf16; range as bf16's card"
 EXPECTS: Final = (

@@ -97,12 +97,15 @@ class CountRecomputed(TrainingCallback):
     def on_train_begin(self, model: Any) -> None:
         """Hook the stacks and their layers."""
         from torch import nn
+        from transformers.pytorch_utils import Conv1D  # GPT-2's linear map
 
-        for stack in (model.get_encoder(), model.get_decoder()):
+        decoder = model.get_decoder()
+        is_one_stack = decoder in set(model.get_encoder().modules())
+        for stack in (decoder,) if is_one_stack else (model.get_encoder(), decoder):
             layers = _layers(stack)
             self.handles.append(stack.register_forward_pre_hook(self._counter(stack, -len(layers))))
             for layer in layers:
-                linear = next(module for module in layer.modules() if isinstance(module, nn.Linear))
+                linear = next(module for module in layer.modules() if isinstance(module, nn.Linear | Conv1D))
                 self.handles.append(linear.register_forward_pre_hook(self._counter(stack, 1)))
 
     def _counter(self, stack: Any, change: int) -> Any:

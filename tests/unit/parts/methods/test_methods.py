@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
+from kilowit.parts import catalogue, ranks
 from kilowit.parts.method import Expectation, MethodCall, TrainedRun, has_nvidia_gpu, plan_settings, require_machine
 from kilowit.parts.methods import adafactor, early_stopping, freeze, sortish, truncate
-from kilowit.parts.ranks import has_deepspeed
 from kilowit.parts.tokenized import TrainingData, num_padded_tokens, random_order
 from kilowit.run.engines.trainer import train
 from kilowit.settings import Settings
@@ -108,8 +108,10 @@ def test_fp16_is_checked_anywhere_but_refused_where_it_would_run_without_a_gpu()
     require_machine((MethodCall("bf16"),))
 
 
-@pytest.mark.skipif(has_deepspeed(), reason="this machine has the DeepSpeed that zero asks for")
-def test_zero_is_checked_anywhere_but_refused_with_the_remedy_without_deepspeed() -> None:
+def test_zero_is_checked_anywhere_but_refused_with_the_remedy_without_deepspeed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranks, "find_spec", lambda name: None)  # as on a machine without DeepSpeed
     assert plan_settings(Settings(), (MethodCall("zero"),), "bart").ranks.num_processes == 2
     with pytest.raises(PlanError, match="needs the package deepspeed") as raised:
         require_machine((MethodCall("bf16"), MethodCall("zero")))
@@ -279,3 +281,26 @@ def test_adafactor_keeps_less_state_than_adamw() -> None:
     num_parameters = sum(p.numel() for p in tiny_model("bart").parameters())
     assert state("adamw") >= 8 * num_parameters
     assert state("adafactor") < 0.5 * state("adamw")
+
+
+def test_zero_shot_is_refused_beside_any_method_that_changes_training() -> None:
+    assert not plan_settings(Settings(), (MethodCall("bf16"), MethodCall("zero_shot")), "llama").trains
+    with pytest.raises(PartError, match='"lora" is about training, which "zero_shot" leaves out'):
+        plan_settings(Settings(), (MethodCall("zero_shot"), MethodCall("lora")), "llama")
+
+
+def test_freeze_names_no_half_of_a_model_that_has_one_stack() -> None:
+    assert set(freeze.ONE_STACK) == {
+        family.name
+        for family in catalogue.families()
+        if family.dimensions({**next(iter(family.sizes.values()))}).is_one_stack
+    }
+    with pytest.raises(PartError, match="llama has no encoder of its own"):
+        plan_settings(Settings(), (MethodCall("freeze", {"modules": ["encoder"]}),), "llama")
+    plan_settings(Settings(), (MethodCall("freeze", {"modules": ["embeddings"]}),), "llama")
+
+
+def test_a_batch_that_parts_and_processes_cannot_share_is_refused() -> None:
+    calls = (MethodCall("ddp", {"num_processes": 4}), MethodCall("gradient_accumulation", {"num_parts": 8}))
+    with pytest.raises(PartError, match="a forward pass of 2 examples is not shared out evenly over 4 processes"):
+        plan_settings(Settings(), calls, "bart")

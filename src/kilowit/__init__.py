@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kilowit.plan import plan_study
     from kilowit.record import Record
     from kilowit.report.compare import compare
+    from kilowit.report.recommend import recommend
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
     from kilowit.store import Store
@@ -34,6 +35,7 @@ __all__ = [
     "compare",
     "evaluate",
     "plan_study",
+    "recommend",
     "run_study",
     "write_report",
 ]
@@ -48,6 +50,7 @@ _MODULES = {
     "compare": "kilowit.report.compare",
     "evaluate": "kilowit.evaluation",
     "plan_study": "kilowit.plan",
+    "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",
     "write_report": "kilowit.report.write",
 }

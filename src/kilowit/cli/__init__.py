@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from kilowit.cli import advising
 from kilowit.errors import KilowitError
 
 app: Final = typer.Typer(
@@ -252,6 +253,9 @@ def compare(
     from kilowit.cli import running
 
     raise typer.Exit(running.compare(a, b, store, fail_if, as_json=as_json))
+
+
+app.command()(advising.recommend)
 
 
 @app.command()

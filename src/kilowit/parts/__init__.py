@@ -16,9 +16,10 @@ from typing import Final
 
 from kilowit.errors import PartError, near_name_hint
 
-KINDS: Final = ("models", "datasets", "methods", "metrics", "sensors")
+KINDS: Final = ("models", "datasets", "methods", "metrics", "sensors", "searches")
 
-EXTRAS: Final = {"metrics": "metrics"}  # which extra brings what a kind's parts need; the others: train
+# Which extra brings what a kind's parts need; the others: train.
+EXTRAS: Final = {"metrics": "metrics", "searches": "search"}
 
 
 @cache

@@ -201,7 +201,8 @@ def _best_of(rivals: Sequence[Sequence[float]], num: int) -> tuple[list[float], 
     return best, who
 
 
-# Ours: with 4 the stated probabilities were closest to the truth in benchmarks/recommend_calibration.py.
+# Ours: without it stated and seen probabilities lay 0.03 to 0.08 apart in the worlds of
+# benchmarks/recommend_calibration.py, with 4 0.02 to 0.03; 2 and 8 do alike.
 PRIOR_DEGREES: Final = 4
 
 

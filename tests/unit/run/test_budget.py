@@ -48,7 +48,7 @@ def test_the_next_cell_is_expected_to_take_the_mean_of_its_other_seeds() -> None
     seed_0, seed_1, lead = green.cells
     assert refusal(green, seed_1, [record(seed_0, kwh=0.4)], None) is None  # 0.4 + 0.4 <= 1
     reason = refusal(green, seed_1, [record(seed_0, kwh=0.6)], None)  # 0.6 + 0.6 > 1
-    assert reason == "budget: 0.6 spent + 0.6 expected would pass energy_kwh 1"
+    assert reason == "budget: 0.6 spent + 0.6 expected (up to 0.69) would pass energy_kwh 1"
     assert refusal(green, lead, [record(seed_0, kwh=0.6)], lambda cell: estimate(0.1)) is None  # it still fits
 
 

@@ -16,12 +16,14 @@ from kilowit.report.evidence import EvidenceBook
 from kilowit.report.examples import ExampleScores
 from kilowit.report.figure_bill import bars_of, bill_svg, stretches_in
 from kilowit.report.figure_pareto import NARROW, WIDE, pareto_svg, points_of
+from kilowit.report.figure_search import curves_of, search_svg
 from kilowit.report.findings import NO_ANSWER, DatasetAnswer, answer_for
 from kilowit.report.frontier import Frontier
 from kilowit.report.markup import Markup
 from kilowit.report.pricing import Pricing
 from kilowit.report.repeat import Repeat, repeats_of
-from kilowit.report.runs import Choice, choices_of
+from kilowit.report.runs import Choice, Run, choices_of
+from kilowit.report.searches import SearchGroup, is_trial, search_groups
 from kilowit.report.table import Column, Entry, Table
 from kilowit.report.tables.benchmark import (
     energy_table,
@@ -36,6 +38,7 @@ from kilowit.report.tables.cards import dataset_table, environment_table, model_
 from kilowit.report.tables.failures import factor_table, failure_table, warning_table
 from kilowit.report.tables.frontier import comparison_table, frontier_table
 from kilowit.report.tables.papers import paper_table
+from kilowit.report.tables.searches import expected_best_table, search_table
 from kilowit.report.tables.tradeoffs import tradeoff_table, tradeoffs_of
 
 MAX_ROWS: Final = 200  # of a table on the page; the CSV file beside it has all
@@ -143,8 +146,9 @@ class _Sections:
                 "bill",
                 "The bill",
                 figures=self.bill_figures(),
-                tables=self.signed(bill_table(self.choices, self.pricing)),
+                tables=self.signed(bill_table(self.choices, self.pricing, [Run(r) for r in records if is_trial(r)])),
             ),
+            Section("searches", "Searches", *self.searches(records)),
             Section("environment", "Environment", tables=(environment_table(records),)),
             Section("datasets", "Datasets", tables=(dataset_table(self.choices),)),
             Section("models", "Models", tables=self.cut(model_table(self.choices))),
@@ -179,6 +183,20 @@ class _Sections:
         wide, narrow = (bill_svg(bars, canvas) for canvas in (WIDE, NARROW))
         caption = "Energy of all runs of a choice together, longest first. Set-up: download, prepare, load, warm-up."
         return (Figure("bill", caption, wide, narrow, legend=tuple(stretches_in(bars))),)
+
+    def searches(self, records: Sequence[Record]) -> tuple[tuple[str, ...], tuple[Figure, ...], tuple[Table, ...]]:
+        groups = search_groups(records)
+        arenas: dict[str, list[SearchGroup]] = {}
+        for group in groups:
+            arenas.setdefault(group.arena, []).append(group)
+        figures = []
+        for place, own in enumerate(arenas.values()):
+            if curves := curves_of(own):
+                wide, narrow = (search_svg(curves, own[0].objective, canvas) for canvas in (WIDE, NARROW))
+                name = f"searches_{place}" if len(arenas) > 1 else "searches"
+                figures.append(Figure(name, _SEARCH_CAPTION, wide, narrow, own[0].objective))
+        metric = DEFAULT_METRIC if DEFAULT_METRIC in self.metrics or not self.metrics else self.metrics[0]
+        return (), tuple(figures), self.cut(*self.signed(search_table(groups, metric), expected_best_table(groups)))
 
     def tradeoffs(self) -> tuple[tuple[str, ...], tuple[Figure, ...], tuple[Table, ...]]:
         table = tradeoff_table([t for group in self.groups for t in tradeoffs_of(group, self.book)])
@@ -232,6 +250,12 @@ _PARETO_CAPTION: Final = (
     "Up and left is better. The stepped line is the front: no choice beats those on it in both. "
     "Whiskers are 95 % intervals (energy: over seeds; score: seeds and test examples). "
     "Energy of a run is all of it but the idle baseline and downloads."
+)
+
+
+_SEARCH_CAPTION: Final = (
+    "The best trial so far, by the objective on the validation split, against all that the search had spent by then. "
+    "Lines are means over the repeats, from where each has a value; bands are 95 % intervals (3 repeats or more)."
 )
 
 

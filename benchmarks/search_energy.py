@@ -30,9 +30,9 @@ NUM_REPEATS = 3
 STUDY = """
 name: %s
 models: [{scratch: bart-tiny, vocabulary_size: 600}]
-datasets: [{name: docstrings, max_train_examples: 240, max_validation_examples: 48, max_test_examples: 48}]
+datasets: [{name: docstrings, max_train_examples: 160, max_validation_examples: 48, max_test_examples: 48}]
 seeds: %s
-train: {num_epochs: 3, batch_size: 8, schedule: constant, max_source_tokens: 48, max_target_tokens: 16}
+train: {num_epochs: 2, batch_size: 8, schedule: constant, max_source_tokens: 48, max_target_tokens: 16}
 predict: {num_beams: 1, max_new_tokens: 8}
 measure: {idle_second: 0, cooldown_second: 0, period_second: 0.25, order: listed}
 """
@@ -42,13 +42,13 @@ search:
   objective: validation_loss
   num_trials: %d
   options: %s
-  space: {train.learning_rate: {log_uniform: [1.0e-5, 1.0e-1]}, train.batch_size: {choice: [4, 8, 16]}}
+  space: {train.learning_rate: {log_uniform: [1.0e-5, 1.0e-1]}, train.batch_size: {choice: [8, 16]}}
 """
 SEARCHES = {
-    "grid": (12, "{num_points: 4}"),
-    "tpe": (12, "{num_startup_trials: 4}"),
-    "asha": (18, "{num_rungs: 3, reduction_factor: 3}"),
-    "pbt": (16, "{population: 4, num_intervals: 4}"),
+    "grid": (8, "{num_points: 4}"),
+    "tpe": (8, "{num_startup_trials: 4}"),
+    "asha": (12, "{num_rungs: 3, reduction_factor: 2}"),
+    "pbt": (12, "{population: 4, num_intervals: 3}"),
 }
 
 

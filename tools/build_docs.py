@@ -13,7 +13,7 @@ from typing import Any, Final
 import typer.main
 from pydantic import BaseModel
 
-from kilowit import parts, record, settings, study, study_parts
+from kilowit import parts, record, settings, study, study_parts, study_search
 from kilowit.cli import app
 from kilowit.factors.factor import table as table_rows
 from kilowit.parts import catalogue
@@ -30,6 +30,7 @@ BLOCKS: Final = {
     "factors": settings.FactorSettings,
     "budget": settings.BudgetSettings,
     "exclude": study.Exclude,
+    "search": study_search.SearchSettings,
 }
 MODELS: Final = (
     study_parts.HubModel, study_parts.FolderModel, study_parts.ScratchModel, study_parts.WarmStartModel,
@@ -123,6 +124,7 @@ def study_page() -> str:
     text += ["## datasets\n\nA name, or `{name: ..., options}`. Every dataset takes\n\n", fields_table(DatasetOptions)]
     text += [part_section("datasets", name, name) for name in parts.names("datasets")]
     text += ["## metrics\n\n", *(part_section("metrics", name, name) for name in parts.names("metrics"))]
+    text += ["## searches\n\n", *(part_section("searches", name, name) for name in parts.names("searches"))]
     text += ["## recipes\n\nA name and an ordered list of methods, each a name or `{name: {options}}`.\n\n"]
     text += [f"- [{name}](../methods/{name}.md): {card_line('methods', name)}\n" for name in parts.names("methods")]
     return "".join(text)

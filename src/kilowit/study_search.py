@@ -78,13 +78,7 @@ class Search:
         """
         module = parts.load("searches", self.algorithm)
         options = module.Options.model_validate(self.options)
-        try:
-            searcher: Searcher = module.searcher(self.space, options, self.goals, seed)
-        except ModuleNotFoundError as error:
-            raise PartError(
-                f'search "{self.algorithm}" needs the package {error.name}',
-                hint="Install it: pip install 'kilowit[search]'.",
-            ) from error
+        searcher: Searcher = module.searcher(self.space, options, self.goals, seed)
         return searcher
 
     def settings(self, template: Settings, parameters: Parameters) -> Settings:
@@ -118,7 +112,11 @@ def read_search(
         hint = near_name_hint(settings.algorithm, parts.names("searches"))
         reading.fault((*path, "algorithm"), f'no search "{settings.algorithm}". {hint}')
         return None
-    module = parts.load("searches", settings.algorithm)
+    try:
+        module = parts.load("searches", settings.algorithm)
+    except PartError as error:
+        reading.part_fault((*path, "algorithm"), error)
+        return None
     options = check_block(reading, (*path, "options"), module.Options, dict(settings.options))
     space = [_dimension(reading, (*path, "space", name), name, value) for name, value in settings.space.items()]
     goals = _goals(reading, settings, metrics, module.MAX_OBJECTIVES)

@@ -31,9 +31,7 @@ def plan_of_search(template: CellPlan, cell: Cell, search: Search, records: Sequ
     shares = _shares(search, cell)
     has_winner = any(asked["role"] == "winner" for asked in own) and num_done >= len(shares)
     left = [*shares[num_done:], *([] if has_winner else [max(shares)])]
-    note = (
-        f"search {search.algorithm}: {len(shares)} trials and the winner, {num_done} done"
-    )
+    note = f"search {search.algorithm}: {len(shares)} trials and the winner, {num_done} done"
     return dataclasses.replace(
         template,
         estimate=_times(template.estimate, left),

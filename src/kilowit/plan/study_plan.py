@@ -149,11 +149,18 @@ class _Planner:
     records: list[Record]
     may_probe: bool
     _probes: dict[str, ProbeResult] = field(default_factory=dict)
+    _planned: dict[str, CellPlan] = field(default_factory=dict)
 
     def cell(self, cell: Cell, done: Record | None) -> CellPlan:
         """Plan one cell, or say what it took if it is done."""
         if done is not None:
             return CellPlan(cell_label=cell.label, cell_key=cell.key, done=True, estimate=self._of_record(done))
+        kind = dataclasses.replace(cell, seed=0).key
+        if kind not in self._planned:  # nothing that is foretold depends on the seed
+            self._planned[kind] = self._plan(cell)
+        return dataclasses.replace(self._planned[kind], cell_label=cell.label, cell_key=cell.key)
+
+    def _plan(self, cell: Cell) -> CellPlan:
         work = workload(cell)
         notes = list(work.notes)
         found, basis = self._measured(cell, work, notes)

@@ -180,8 +180,9 @@ def _search(reading: Reading, top: StudyDocument, cells: Sequence[Cell]) -> Sear
     if top.search is None:
         return None
     search = read_search(reading, top.search, cells[0].settings, top.metrics)
-    for cell in cells if search is not None else ():
-        check_template(reading, search, cell)
+    if search is not None:
+        for cell in cells:
+            check_template(reading, search, cell)
     num = sum(not cell.is_baseline for cell in cells)
     reading.note(f"search {top.search.algorithm}: {num} searches of at most {top.search.num_trials} trials each")
     return search

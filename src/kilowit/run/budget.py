@@ -166,11 +166,13 @@ def expected(cell: Cell, records: Sequence[Record], forecast: Forecast | None = 
 
 
 def _of_runs(taken: Sequence[Spending]) -> Expected:
-    likely, most = {}, {}
+    likely: dict[str, float | None] = {}
+    most: dict[str, float | None] = {}
     for name in _FIELDS:
         known = [value for one in taken if (value := getattr(one, name)) is not None]
-        likely[name] = statistics.fmean(known) if known else None
-        most[name] = None if not known else likely[name] * _reach([v / likely[name] for v in known if likely[name]])
+        mean = statistics.fmean(known) if known else None
+        likely[name] = mean
+        most[name] = mean * _reach([value / mean for value in known]) if mean else mean
     return Expected(Spending(**likely), Spending(**most))
 
 

@@ -90,7 +90,7 @@ class SearchRun:
 
     def _confirm(self, numbers: Sequence[int], key: str, reason: str) -> SearchEnd:
         known = self._earlier(key, "winner")
-        winners = []
+        winners: list[Record] = []
         for number in numbers:
             proposal = self._proposals[number]
             record = known.get(number) or self._run(self._cell(proposal, "winner"), key, "winner", number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,15 @@ from search_bench import run, study, trials
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Three repeats of four searches of one task."""
-    found = Store(tmp_path_factory.mktemp("searches"))
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Three repeats of four searches of one task; under a lock of their own, which tests have only one by one."""
+    folder = tmp_path_factory.mktemp("searches")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KILOWIT_LOCK", str(folder / "kilowit.lock"))
+        yield searched(Store(folder / "runs"))
+
+
+def searched(found: Store) -> Store:
     for algorithm, num_trials, options in (
         ("grid", 9, "{num_points: 3}"),
         ("random", 9, "{}"),

@@ -13,7 +13,7 @@ from typing import Any, Final
 import typer.main
 from pydantic import BaseModel
 
-from kilowit import parts, record, settings, study, study_parts
+from kilowit import parts, record, settings, study, study_parts, study_search
 from kilowit.cli import app
 from kilowit.factors.factor import table as table_rows
 from kilowit.parts import catalogue
@@ -30,6 +30,7 @@ BLOCKS: Final = {
     "factors": settings.FactorSettings,
     "budget": settings.BudgetSettings,
     "exclude": study.Exclude,
+    "search": study_search.SearchSettings,
 }
 MODELS: Final = (
     study_parts.HubModel, study_parts.FolderModel, study_parts.ScratchModel, study_parts.WarmStartModel,
@@ -124,6 +125,7 @@ def study_page() -> str:
     text += [part_section("datasets", name, name) for name in parts.names("datasets")]
     text += ["## metrics\n\nA name, or `{name: {options}}`. No two may give the same score.\n\n"]
     text += [*(part_section("metrics", name, name) for name in parts.names("metrics"))]
+    text += ["## searches\n\n", *(part_section("searches", name, name) for name in parts.names("searches"))]
     text += ["## recipes\n\nA name and an ordered list of methods, each a name or `{name: {options}}`.\n\n"]
     text += [f"- [{name}](../methods/{name}.md): {card_line('methods', name)}\n" for name in parts.names("methods")]
     return "".join(text)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kilowit.plan import plan_study
     from kilowit.record import Record
     from kilowit.report.compare import compare
+    from kilowit.report.recommend import recommend
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
     from kilowit.store import Store
@@ -36,6 +37,7 @@ __all__ = [
     "describe_dataset",
     "evaluate",
     "plan_study",
+    "recommend",
     "run_study",
     "write_report",
 ]
@@ -51,6 +53,7 @@ _MODULES = {
     "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
     "plan_study": "kilowit.plan",
+    "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",
     "write_report": "kilowit.report.write",
 }

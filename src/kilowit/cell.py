@@ -48,6 +48,7 @@ class Cell:
     factors: FactorSettings = field(default_factory=FactorSettings)
     metric_signatures: tuple[str, ...] = ()
     content: dict[str, str] = field(default_factory=dict)
+    search: dict[str, Any] | None = None  # which trial of which search it is; not part of the key
 
     @cached_property
     def key(self) -> str:
@@ -58,7 +59,9 @@ class Cell:
     @property
     def label(self) -> str:
         """A name to read aloud, e.g. ``bart-tiny_docstrings_bf16_s0``; not unique."""
-        words = [model_name(self.model), self.dataset["name"], self.recipe, f"s{self.seed}"]
+        search = self.search or {}
+        model = model_name(search["template"]["model"] if search else self.model)
+        words = [model, self.dataset["name"], self.recipe, search.get("name", ""), f"s{search.get('seed', self.seed)}"]
         return "_".join(word for word in words if word)
 
     @property
@@ -81,11 +84,12 @@ class Cell:
             "methods": [{"name": call.name, "options": dict(call.options)} for call in self.methods],
             "hardware": self.hardware,
             "seed": self.seed,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": {**self.settings.model_dump(mode="json"), "predict": self._predict()},
             "metrics": list(self.metrics),
             "factors": self.factors.model_dump(mode="json"),
             "metric_signatures": list(self.metric_signatures),
             "content": self.content,
+            **({} if self.search is None else {"search": self.search}),
         }
 
     @classmethod
@@ -95,7 +99,7 @@ class Cell:
         Raises:
             StoreError: a field is missing, unknown or wrong.
         """
-        if wrong := sorted(_FIELDS.symmetric_difference(value)):
+        if wrong := sorted(_FIELDS.symmetric_difference(value) - {"search"}):
             raise StoreError(f"fields missing or unknown: {', '.join(wrong)}", place=place, hint=_CORRUPT_HINT)
         try:
             return cls(
@@ -111,6 +115,7 @@ class Cell:
                 factors=FactorSettings.model_validate(value["factors"]),
                 metric_signatures=tuple(value["metric_signatures"]),
                 content=dict(value["content"]),
+                search=dict(value["search"]) if "search" in value else None,
             )
         except (ValidationError, TypeError, ValueError, KeyError) as error:
             raise StoreError(f"not a cell ({error})", place=place, hint=_CORRUPT_HINT) from error
@@ -127,9 +132,16 @@ class Cell:
         if not self.is_baseline:  # it is not trained, draws nothing at random and has options of its own
             meaning["methods"] = [[call.name, dict(call.options)] for call in self.methods]
             meaning["train"] = self.settings.train.model_dump(mode="json")
-            meaning["predict"] = self.settings.predict.model_dump(mode="json")
+            meaning["predict"] = self._predict()
             meaning["seed"] = self.seed
         return meaning
+
+    def _predict(self) -> dict[str, Any]:
+        """The settings of prediction, as they were written before there was a choice of split."""
+        settings = self.settings.predict.model_dump(mode="json")
+        if settings["split"] == "test":
+            del settings["split"]
+        return settings
 
     def _without_paths(self, value: Any) -> Any:
         if isinstance(value, Mapping):

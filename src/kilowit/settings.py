@@ -54,6 +54,7 @@ class PredictSettings(Block):
     length_penalty: float | None = None
     no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = None
     batch_size: Count | None = Field(None, description="documents per batch; None = twice train.batch_size")
+    split: Literal["test", "validation"] = Field("test", description="what is summarized and scored")
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:

@@ -41,6 +41,7 @@ from kilowit.study_parts import (
     read_metric,
     read_model,
 )
+from kilowit.study_search import Search, SearchSettings, check_template, read_search
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
 MAX_CELLS: Final = 10_000  # beyond it somebody mistyped a list; split the study
@@ -81,6 +82,7 @@ class StudyDocument(Block):
     measure: MeasureSettings = MeasureSettings()
     factors: FactorSettings = FactorSettings()
     budget: BudgetSettings = BudgetSettings()
+    search: SearchSettings | None = Field(None, description="tune settings instead of running each cell once")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Study:
     factors: FactorSettings
     budget: BudgetSettings
     place: str
+    search: Search | None = None  # each trained cell is the template of one
     notes: tuple[str, ...] = ()  # what its author should know and what stops nothing
 
     @property
@@ -175,13 +178,26 @@ def _read(reading: Reading) -> Study:
         if reading.problems:
             raise study_error(reading.problems)
     _check_recipes(reading, cells)
+    search = _search(reading, top, cells, [name for metric in metrics for name in metric.call.score_names])
     if reading.problems:
         raise study_error(reading.problems)
     return Study(
         name=top.name, description=top.description, cells=cells, settings=cells[0].settings,
-        metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place,
+        metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place, search=search,
         notes=tuple(reading.notes),
     )  # fmt: skip
+
+
+def _search(reading: Reading, top: StudyDocument, cells: Sequence[Cell], score_names: Sequence[str]) -> Search | None:
+    if top.search is None:
+        return None
+    search = read_search(reading, top.search, cells[0].settings, score_names)
+    if search is not None:
+        for cell in cells:
+            check_template(reading, search, cell)
+    num = sum(not cell.is_baseline for cell in cells)
+    reading.note(f"search {top.search.algorithm}: {num} searches of at most {top.search.num_trials} trials each")
+    return search
 
 
 def _take_paper(reading: Reading) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from kilowit.cli import advising
 from kilowit.errors import KilowitError
 
 app: Final = typer.Typer(
@@ -92,6 +93,9 @@ def plan(
     machine: Machine = None,
     gpu: Annotated[str | None, typer.Option(metavar="NAME", help="A GPU that need not be here, e.g. T4.")] = None,
     probe: Annotated[bool, typer.Option("--probe", help="Run a few steps of each model to know better.")] = False,
+    when: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Hourly gCO2e/kWh by region (csv): say when and where is best.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a study will take, before spending it: time, energy, CO2e, cost, memory, disk.
@@ -99,13 +103,15 @@ def plan(
     Example: kilowit plan study.yaml --machine Standard_NC24ads_A100_v4
     """
     from kilowit.cli import views
-    from kilowit.plan import plan_study
+    from kilowit.plan import best_windows, plan_study
     from kilowit.store import Store
     from kilowit.study import Study
 
     asked = Study.load(study, overrides)
     planned = plan_study(asked, Store(store), machine=machine, gpu=gpu, probe=probe, check_budget=False)
-    views.show_plan(planned, as_json=as_json)
+    own = asked.factors
+    timing = None if when is None else best_windows(planned.total, when, region=own.region, pue=own.pue)
+    views.show_plan(planned, timing, as_json=as_json)
     planned.require_affordable()
 
 
@@ -252,6 +258,9 @@ def compare(
     from kilowit.cli import running
 
     raise typer.Exit(running.compare(a, b, store, fail_if, as_json=as_json))
+
+
+app.command()(advising.recommend)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kilowit import parts
 from kilowit.cell import Cell, model_name
-from kilowit.errors import CellFailure
+from kilowit.errors import CellFailure, DataError
 from kilowit.meter import Meter
 from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
@@ -127,6 +127,19 @@ def read_corpus(run: CellRun) -> Corpus:
         for text in corpus.notes:
             run.meter.note("dataset", text)
         return corpus
+
+
+def judged_on(corpus: Corpus, split: str) -> Corpus:
+    """Return a corpus whose test split is the one that summaries are to be judged on.
+
+    Raises:
+        DataError: that split is empty.
+    """
+    if split == "test":
+        return corpus
+    if not len(corpus.validation):
+        raise DataError("the validation split is empty", hint="Give the dataset one, or predict.split: test.")
+    return replace(corpus, test=corpus.validation, notes=(*corpus.notes, "judged on the validation split"))
 
 
 def _dataset_options(cell: Cell) -> Any:

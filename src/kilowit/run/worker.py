@@ -104,7 +104,7 @@ def run_phases(run: CellRun) -> None:
         phases.idle(run)
         phases.download(run)
     run.rank.meet()
-    corpus = phases.read_corpus(run)
+    corpus = phases.judged_on(phases.read_corpus(run), run.settings.predict.split)
     if run.cell.is_baseline:
         predictions = phases.predict_by_baseline(run, corpus)
     else:

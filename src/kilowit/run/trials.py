@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from kilowit.cell import Cell, content_hash
+from kilowit.cell import Cell
 from kilowit.errors import StoreError, StudyError
 from kilowit.factors import JOULE_PER_KWH
+from kilowit.parts.content import content_hash
 from kilowit.parts.search import Goal, Proposal
 from kilowit.record import Record
 from kilowit.settings import Settings

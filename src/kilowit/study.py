@@ -27,6 +27,7 @@ from kilowit.settings import (
     FactorSettings,
     MeasureSettings,
     PredictSettings,
+    ServeSettings,
     Settings,
     TrainSettings,
 )
@@ -65,6 +66,7 @@ class StudyDocument(Block):
     exclude: list[Exclude] = Field([], description="partial matches: {model:, dataset:, recipe:, hardware:, seed:}")
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
+    serve: ServeSettings | None = Field(None, description="runtimes and patterns of requests; absent = not served")
     metrics: list[str] = Field(["rouge"], min_length=1, description="`kilowit parts metrics` lists them")
     measure: MeasureSettings = MeasureSettings()
     factors: FactorSettings = FactorSettings()
@@ -288,7 +290,7 @@ def _check_exclude(reading: Reading, excludes: Iterable[Exclude], axes: _Axes) -
 
 
 def _expand(reading: Reading, top: StudyDocument, axes: _Axes, signatures: tuple[str, ...]) -> tuple[Cell, ...]:
-    settings = Settings(train=top.train, predict=top.predict, measure=top.measure)
+    settings = Settings(train=top.train, predict=top.predict, measure=top.measure, serve=top.serve)
 
     def cell(model: dict[str, Any], dataset: dict[str, Any], recipe: str, hardware: str, seed: int) -> Cell:
         return Cell(

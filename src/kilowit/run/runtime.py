@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kilowit.run.model_facts import dimensions_of
 from kilowit.run.phases import CellRun, synchronize
 from kilowit.run.summaries import Generated
 from kilowit.serving.folder import export_folder
-from kilowit.serving.summarizer import open_exported
+from kilowit.serving.summarizer import Summarizer, open_exported
 
 
 def options_of(config: Any, batch_size: int) -> GenerateOptions:
@@ -41,34 +42,48 @@ def model_folder(run: CellRun, loaded: LoadedModel, place: Path) -> Path:
     return folder
 
 
-def predict_by_runtime(
-    run: CellRun, loaded: LoadedModel, sources: Sequence[array[int]], config: Any, batch_size: int
-) -> Generated:
-    """Summarize tokenized sources with the runtime of the study; export and loading are billed as save and load.
+@contextmanager
+def ready_runtime(run: CellRun, loaded: LoadedModel) -> Iterator[Summarizer | None]:
+    """Yield the trained model behind the runtime that the study predicts with, None where it names none.
 
-    No latency is noted: the runtime is given all sources at once and batches them as it likes.
+    What the runtime needs first is billed as ``save`` (its export) and ``load``.
     """
     chosen = run.settings.predict.runtime
-    assert chosen is not None
+    if chosen is None:
+        yield None
+        return
     with tempfile.TemporaryDirectory(prefix=".runtime-", dir=run.folder.path) as name:
         with run.phase("save"):
             folder = Path(name) / chosen.name
             export_folder(model_folder(run, loaded, Path(name)), folder, chosen)
         with run.phase("load"):
             summarizer = open_exported(folder, chosen)
-        report, num_done = run.progress("predict", len(sources)), 0
-
-        def count(places: Sequence[int]) -> None:
-            nonlocal num_done
-            num_done += len(places)
-            report(num_done)
-
         with summarizer:
-            rows = summarizer.generator.generate(sources, options_of(config, batch_size), count)
-            synchronize()
+            yield summarizer
+
+
+def generate_by_runtime(
+    summarizer: Summarizer,
+    loaded: LoadedModel,
+    sources: Sequence[array[int]],
+    config: Any,
+    batch_size: int,
+    report: Callable[[int], None],
+) -> Generated:
+    """Summarize tokenized sources. No latency is noted: the runtime has all of them at once and batches as it likes."""
+    num_done = 0
+
+    def count(places: Sequence[int]) -> None:
+        nonlocal num_done
+        num_done += len(places)
+        report(num_done)
+
+    rows = summarizer.generator.generate(sources, options_of(config, batch_size), count)
+    synchronize()
     texts = [text.strip() for text in loaded.tokenizer.batch_decode(rows, skip_special_tokens=True)]
+    dimensions = dimensions_of(loaded)
     flop = sum(
-        generate_flop(dimensions_of(loaded), len(source), len(row), config.num_beams)
+        generate_flop(dimensions, len(source), len(row), config.num_beams)
         for source, row in zip(sources, rows, strict=True)
     )
     return Generated(texts, [len(row) for row in rows], [], flop)

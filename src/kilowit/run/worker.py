@@ -116,6 +116,10 @@ def run_phases(run: CellRun) -> None:
         phases.save(run, loaded)
         predictions = phases.predict(run, corpus, loaded, test)
     phases.score(run, corpus, predictions)
+    if run.settings.serve is not None and not run.cell.is_baseline:
+        from kilowit.run.serve import serve
+
+        serve(run, corpus, loaded)
 
 
 def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any], failure: Failure | None) -> Record:
@@ -142,6 +146,7 @@ def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any],
         warnings=list(result.warnings),
         measurement_signature=result.signature,
         idle_power_watt=result.idle_power_watt,
+        serving=run.serving,
     )
 
 

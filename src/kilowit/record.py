@@ -23,6 +23,8 @@ PHASES: Final = (
     "idle", "download", "prepare", "load", "warmup", "train", "validate", "compress", "predict", "score", "save",
     "serve", "serve_export", "serve_load", "serve_warmup", "serve_reference", "gap",
 )  # fmt: skip
+# What it takes to have a model: all that a cell does before it predicts, but the idle baseline and downloads.
+MAKING: Final = ("prepare", "load", "warmup", "compress", "train", "validate", "save")
 DEVICES: Final = ("gpu", "cpu", "dram", "other")
 
 

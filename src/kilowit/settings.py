@@ -187,6 +187,12 @@ class Settings(Block):
         """Leave the block out where nothing is served: older cells had none."""
         return _without_none(write(self), "serve")
 
+    @property
+    def runtimes(self) -> list[RuntimeSettings]:
+        """All runtimes that a cell needs: the one that predicts and those that serve."""
+        predicting = [] if self.predict.runtime is None else [self.predict.runtime]
+        return predicting + ([] if self.serve is None else self.serve.runtimes)
+
     def with_precision(self, precision: Precision) -> Settings:
         """Return a copy whose forward passes compute in `precision`."""
         return self.model_copy(update={"precision": precision})

@@ -32,6 +32,7 @@ from kilowit.settings import (
     TrainSettings,
 )
 from kilowit.study_parts import Reading, check_block, found, read_dataset, read_method, read_metric, read_model
+from kilowit.study_serving import check_runtimes
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
 MAX_CELLS: Final = 10_000  # beyond it somebody mistyped a list; split the study
@@ -165,6 +166,8 @@ def _read(reading: Reading) -> Study:
         if reading.problems:
             raise study_error(reading.problems)
     _check_recipes(reading, cells)
+    if not reading.problems:
+        check_runtimes(reading, cells)
     if reading.problems:
         raise study_error(reading.problems)
     return Study(

@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from kilowit.record import PhaseFigures, ServedRuntime, ServedScenario
+from kilowit.record import MAKING, PhaseFigures, ServedRuntime, ServedScenario
 from kilowit.report.pricing import Place, Priced, Pricing
 from kilowit.report.runs import Choice, Run, known_energy
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval
-
-# What it took to have the model: all that a cell does before it predicts, but the idle baseline and downloads.
-MAKING: Final = ("prepare", "load", "warmup", "compress", "train", "validate", "save")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
 from kilowit.parts.model import LoadedModel
+from kilowit.parts.runtime_support import require_packages
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score, ServedRuntime
 from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
@@ -138,6 +139,8 @@ def load(run: CellRun, corpus: Corpus) -> LoadedModel:
         family = _family_name(run)
         require_machine(run.cell.methods)
         run.settings = plan_settings(run.cell.settings, run.cell.methods, family)
+        for chosen in run.settings.runtimes:
+            require_packages(chosen.name)
         train = run.settings.train
         loaded = load_model(
             run.cell.model,

@@ -40,12 +40,12 @@ def serve(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> None:
     settings = run.settings.serve
     if settings is None:
         return
-    with run.phase("serve"), tempfile.TemporaryDirectory(prefix=".serving-", dir=run.folder.path) as name:
+    with tempfile.TemporaryDirectory(prefix=".serving-", dir=run.folder.path) as name:
         with run.phase("serve_export"):
             model = model_folder(run, loaded, Path(name))
-        options = options_of(generation_config(loaded.model, run.settings.predict), settings.batch_size)
-        loaded.model = None  # its work is done; the runtimes load their own
-        gc.collect()
+            options = options_of(generation_config(loaded.model, run.settings.predict), settings.batch_size)
+            loaded.model = None  # its work is done; the runtimes load their own
+            gc.collect()
         bench = _Bench(run, corpus, settings, options, model, Path(name))
         written = {i: bench.serve(i, chosen) for i, chosen in enumerate(settings.runtimes)}
         bench.compare(written)

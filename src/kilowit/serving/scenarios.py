@@ -86,9 +86,7 @@ def warm_up(scenario: ScenarioName, documents: Sequence[str], answer: Answer, se
         answer(documents[start : start + size], size)
 
 
-def _one_after_another(
-    documents: Sequence[str], answer: Answer, size: int, max_second: float, clock: Clock
-) -> Served:
+def _one_after_another(documents: Sequence[str], answer: Answer, size: int, max_second: float, clock: Clock) -> Served:
     served, began = Served(), clock.now()
     for start in range(0, len(documents), size):
         asked = clock.now()

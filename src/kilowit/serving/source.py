@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ class Source:
     manifest: Manifest | None = None
     run: RunFolder | None = None
     runtime: RuntimeSettings | None = None
-    predict: PredictSettings = PredictSettings()
+    predict: PredictSettings = field(default_factory=PredictSettings)
     max_source_tokens: int | None = None
 
 

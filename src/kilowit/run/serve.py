@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.runtime import GenerateOptions
@@ -64,37 +66,28 @@ class _Bench:
 
     def serve(self, number: int, chosen: RuntimeSettings) -> dict[int, Written]:
         """Let one runtime serve, put what it did into the record, and return its summaries by document."""
-        served = ServedRuntime(
-            runtime=chosen.name,
-            precision=precision_of(chosen),
-            num_threads=chosen.num_threads,
-            device=device_for(chosen.name),
+        precision, device = precision_of(chosen), device_for(chosen.name)
+        self.run.serving.append(
+            ServedRuntime(runtime=chosen.name, precision=precision, num_threads=chosen.num_threads, device=device)
         )
         written: dict[int, Written] = {}
-        folder = self.place / f"{number}-{chosen.name}"
-        self.run.serving.append(served)
+        num_threads = torch.get_num_threads()  # of the whole process: a runtime may change it for those after it
         try:
-            with self.run.phase("serve_export") as phase:
-                self._export(chosen, folder)
-            served = self._update(
-                served, disk_byte=folder_byte(folder), export_second=phase.result.wall_second,
-                export_joule=phase.result.energy_total_joule,
-            )  # fmt: skip
-            with self.run.phase("serve_load") as phase:
-                summarizer = open_exported(folder, chosen)
-            served = self._update(
-                served, load_second=phase.result.wall_second, load_joule=phase.result.energy_total_joule
-            )
-            with summarizer:
+            summarizer = self._ready(chosen, self.place / f"{number}-{chosen.name}")
+            try:
                 for scenario in self.settings.scenarios:
-                    row = self._scenario(scenario, summarizer, chosen, written)
-                    served = self._update(served, scenarios=[*served.scenarios, row])
+                    self._play(scenario, summarizer, written)
+            finally:
+                with self.run.phase("serve_load"):  # letting go takes time too
+                    summarizer.close()
         except Exception as error:  # the training of this cell stands, whatever became of one runtime
             traceback.print_exc()
             failure = classify(error)
-            self._update(served, error_message=f"{failure.kind}: {failure.message}")
+            self._note(error_message=f"{failure.kind}: {failure.message}")
             self.run.meter.note("warning", f"runtime {chosen.label} failed: {failure.message}")
             self.run.failed_phase = None
+        finally:
+            torch.set_num_threads(num_threads)
         return written
 
     def compare(self, written: Mapping[int, Mapping[int, Written]]) -> None:
@@ -127,10 +120,23 @@ class _Bench:
     def _export(self, chosen: RuntimeSettings, folder: Path) -> None:
         export_folder(self.model, folder, chosen, max_source_tokens=self.run.settings.train.max_source_tokens)
 
-    def _scenario(
-        self, scenario: ScenarioName, summarizer: Summarizer, chosen: RuntimeSettings, written: dict[int, Written]
-    ) -> ServedScenario:
-        """Warm up, play one scenario, and return its row."""
+    def _ready(self, chosen: RuntimeSettings, folder: Path) -> Summarizer:
+        """Export the model and load it; both are metered, and noted."""
+        with self.run.phase("serve_export") as exporting:
+            self._export(chosen, folder)
+        with self.run.phase("serve_load") as loading:
+            summarizer = open_exported(folder, chosen)
+        self._note(
+            disk_byte=folder_byte(folder),
+            export_second=exporting.result.wall_second,
+            export_joule=exporting.result.energy_total_joule,
+            load_second=loading.result.wall_second,
+            load_joule=loading.result.energy_total_joule,
+        )
+        return summarizer
+
+    def _play(self, scenario: ScenarioName, summarizer: Summarizer, written: dict[int, Written]) -> None:
+        """Warm up, play one scenario, and note what it took."""
         report = self.run.progress("serve", len(self.documents))
 
         def answer(documents: Sequence[str], size: int) -> list[Written]:
@@ -147,13 +153,14 @@ class _Bench:
                 num_output_tokens=sum(len(w.tokens) for w in done),
             )
         report(len(self.documents))
-        self.run.meter.note("served", f"{chosen.label}, {scenario}", num_examples=len(done))
+        self.run.meter.note("served", f"{summarizer.label}, {scenario}", num_examples=len(done))
         written |= served.written
-        return scenario_row(scenario, self.settings, served, phase.result, warming.result)
+        row = scenario_row(scenario, self.settings, served, phase.result, warming.result)
+        self._note(scenarios=[*self.run.serving[-1].scenarios, row])
 
-    def _update(self, served: ServedRuntime, **changes: Any) -> ServedRuntime:
-        self.run.serving[-1] = dataclasses.replace(served, **changes)
-        return self.run.serving[-1]
+    def _note(self, **changes: Any) -> None:
+        """Add to what the record says of the runtime that serves."""
+        self.run.serving[-1] = dataclasses.replace(self.run.serving[-1], **changes)
 
 
 def scenario_row(

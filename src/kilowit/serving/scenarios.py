@@ -11,9 +11,12 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from kilowit.serving.summarizer import Written
 from kilowit.settings import ScenarioName, ServeSettings
+
+SHORTEST_SLEEP_SECOND: Final = 1e-4  # a shorter one may be lost in rounding, and the loop would spin
 
 Answer = Callable[[Sequence[str], int], list[Written]]  # (documents, most at once) -> a summary of each, in order
 
@@ -112,7 +115,7 @@ def _random_arrivals(
         if now >= settings.max_second:
             break
         if arrivals[next_request] > now:
-            clock.sleep(arrivals[next_request] - now)
+            clock.sleep(max(arrivals[next_request] - now, SHORTEST_SLEEP_SECOND))
             continue
         last = next_request + settings.batch_size
         waiting = [i for i in range(next_request, min(last, len(arrivals))) if arrivals[i] <= now]

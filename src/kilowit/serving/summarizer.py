@@ -214,6 +214,7 @@ def _open(source: Source, chosen: RuntimeSettings, device: Device | None, max_so
         family = catalogue.family_of(catalogue.read_config(source.folder), place=str(source.folder))
         check_runtime(chosen.name, family=family.name, precision=chosen.precision)
         require_packages(chosen.name)
+        device = device_for(chosen.name, device)
         workspace = tempfile.TemporaryDirectory(prefix="kilowit-")
         try:
             folder = Path(workspace.name) / "summarizer"

@@ -22,9 +22,9 @@ from kilowit.meter import Meter, MeterResult
 from kilowit.parts import catalogue
 from kilowit.parts.runtime import GenerateOptions, OnDone, RuntimeOptions, TokenGenerator
 from kilowit.parts.runtime_support import check_runtime, require_packages, support_of
-from kilowit.parts.summarizer_folder import open_codec
+from kilowit.parts.summarizer_folder import describe, open_codec
 from kilowit.parts.text_codec import TextCodec
-from kilowit.serving.folder import export_folder
+from kilowit.serving.folder import export_folder, precision_of
 from kilowit.serving.source import DEFAULT_RUNTIME, Source, find_source, generate_options
 from kilowit.settings import PredictSettings, RuntimeSettings
 
@@ -207,26 +207,41 @@ def open_exported(folder: Path, chosen: RuntimeSettings, device: Device | None =
     return Summarizer(codec, generator, codec.manifest.generate, chosen.label, where)
 
 
-def _open(source: Source, chosen: RuntimeSettings, device: Device | None, max_source_tokens: int | None) -> Summarizer:
-    if source.manifest is not None:
-        found = open_exported(source.folder, chosen, device)
+def _open(
+    source: Source, chosen: RuntimeSettings, device: Device | None, max_source_tokens: int | None
+) -> Summarizer:
+    longest = max_source_tokens or source.max_source_tokens
+    if source.manifest is None:
+        found = _open_model(source.folder, chosen, device, longest)
     else:
-        family = catalogue.family_of(catalogue.read_config(source.folder), place=str(source.folder))
-        check_runtime(chosen.name, family=family.name, precision=chosen.precision)
-        require_packages(chosen.name)
-        device = device_for(chosen.name, device)
-        workspace = tempfile.TemporaryDirectory(prefix="kilowit-")
-        try:
-            folder = Path(workspace.name) / "summarizer"
-            export_folder(source.folder, folder, chosen, max_source_tokens=source.max_source_tokens)
-            found = open_exported(folder, chosen, device)
-        except BaseException:
-            workspace.cleanup()
-            raise
-        found._workspace = workspace
-    if max_source_tokens is not None:
-        manifest = replace(found.codec.manifest, max_source_tokens=max_source_tokens)
-        found.codec = TextCodec(manifest, found.codec.tokenizer)
+        found = open_exported(source.folder, chosen, device)
+    if longest is not None:
+        found.codec = TextCodec(replace(found.codec.manifest, max_source_tokens=longest), found.codec.tokenizer)
+    return found
+
+
+def _open_model(
+    model: Path, chosen: RuntimeSettings, device: Device | None, max_source_tokens: int | None
+) -> Summarizer:
+    """Load a model as save_pretrained leaves it: as it is where the runtime can, else exported for this once."""
+    family = catalogue.family_of(catalogue.read_config(model), place=str(model))
+    module = check_runtime(chosen.name, family=family.name, precision=chosen.precision)
+    require_packages(chosen.name)
+    where = device_for(chosen.name, device)
+    if getattr(module, "READS_MODEL_FOLDER", False):
+        precision = precision_of(chosen)
+        codec = describe(model, runtime=chosen.name, precision=precision, max_source_tokens=max_source_tokens)
+        generator = module.load(model, RuntimeOptions(where, precision, chosen.num_threads))
+        return Summarizer(codec, generator, codec.manifest.generate, chosen.label, where)
+    workspace = tempfile.TemporaryDirectory(prefix="kilowit-")
+    try:
+        folder = Path(workspace.name) / "summarizer"
+        export_folder(model, folder, chosen, max_source_tokens=max_source_tokens)
+        found = open_exported(folder, chosen, where)
+    except BaseException:
+        workspace.cleanup()
+        raise
+    found._workspace = workspace
     return found
 
 

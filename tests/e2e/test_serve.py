@@ -106,13 +106,25 @@ def test_summaries_of_a_run_go_to_stdout_and_its_bill_to_stderr(
     assert main([*command, "--num-beams", "1", "--region", "country/FR"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 3
-    assert "3 summaries" in err and "CO2e" in err and "model:host" in err or "nvml" in err
+    assert all(word in err for word in ("3 summaries", "load ", "serve ", "each ", "CO2e ", "energy|"))
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["summaries"]) == found["num_summaries"] == 3
     assert found["metered"]["total"]["energy_total_joule"] > 0
 
 
+
+
+def test_a_run_is_shown_and_queried_with_what_it_served(
+    served: tuple[Path, Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, record = served
+    store = ["--store", str(folder.parent)]
+    assert main(["show", record.run_id, *store]) == 0
+    assert "torch_fast fp32\toffline\t" in capsys.readouterr().out
+    sql = "select runtime, scenario, energy_total_joule / num_examples as joule from serving where joule > 0"
+    assert main(["query", sql, *store]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 8
 
 
 def test_an_export_of_a_run_tells_its_data_bills_quality_and_signature(

@@ -22,6 +22,7 @@ from kilowit.report.markup import Markup
 from kilowit.report.pricing import Pricing
 from kilowit.report.repeat import Repeat, repeats_of
 from kilowit.report.runs import Choice, choices_of
+from kilowit.report.serving import frugal_sentences
 from kilowit.report.table import Column, Entry, Table
 from kilowit.report.tables.benchmark import (
     energy_table,
@@ -151,7 +152,7 @@ class _Sections:
             Section("models", "Models", tables=self.cut(model_table(self.choices))),
             Section("tradeoffs", "Trade-offs of the methods", *self.tradeoffs()),
             Section("benchmark", "Benchmark results", tables=self.benchmark()),
-            Section("serving", "Serving", tables=self.serving()),
+            Section("serving", "Serving", frugal_sentences(self.choices, self.pricing), tables=self.serving()),
             Section("failures", "What did not fit or failed", *self.failures()),
             Section("factors", "Factors used", tables=(factor_table(self.pricing),)),
             Section("examples", "What was written", tables=self.example_tables()),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kilowit.record import MAKING, PhaseFigures, ServedRuntime, ServedScenario
 from kilowit.report.pricing import Place, Priced, Pricing
+from kilowit.report.quantity import measure, number
 from kilowit.report.runs import Choice, Run, known_energy
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval
@@ -175,3 +176,22 @@ def _carbon(priced: Priced, joule: Interval, count: int) -> Interval | None:
     kg_per_joule = operational_kg / count / joule.value
     ends = (None if end is None else end * kg_per_joule + embodied_kg for end in (joule.low, joule.high))
     return Interval(joule.value * kg_per_joule + embodied_kg, *ends)
+
+
+def frugal_sentences(choices: Sequence[Choice], pricing: Pricing) -> tuple[str, ...]:
+    """Say of each choice which runtime takes least a summary, and when that outweighs making the model."""
+    said = []
+    for choice in choices:
+        known = [(joule.value, row) for row in served_rows([choice]) if (joule := row.joule_per_summary()) is not None]
+        if not known:
+            continue
+        least_joule, row = min(known, key=lambda pair: pair[0])
+        sentence = (
+            f"{choice.label} takes least on {row.runtime}, {row.scenario}: {measure(least_joule, 'energy')} a summary"
+        )
+        found = break_even(row, pricing).by_energy
+        if found is not None:
+            ends = "" if found.low is None or found.high is None else f" ({number(found.low)} to {number(found.high)})"
+            sentence += f"; after {number(found.value)} summaries{ends} serving outweighs making the model"
+        said.append(f"{sentence}.")
+    return tuple(said)

@@ -206,9 +206,9 @@ _BREAK_EVEN: Final = (
     Column("scenario", "Scenario"),
     Column("training_joule", "Making the model", "energy"),
     Column("energy_per_example_joule", "A summary", "energy"),
-    Column("break_even_energy_num_examples", "Break-even by energy", "count"),
-    Column("break_even_co2e_num_examples", "by CO2e", "count"),
-    Column("break_even_time_num_examples", "by cost", "count"),
+    Column("break_even_energy_num_examples", "Break-even by energy", "plain"),
+    Column("break_even_co2e_num_examples", "by CO2e", "plain"),
+    Column("break_even_time_num_examples", "by cost", "plain"),
 )
 
 

@@ -169,7 +169,7 @@ def _show_record(record: Record, path: Path) -> None:
 
 def _show_serving(record: Record) -> None:
     columns = ("runtime", "scenario", "summaries/s", "p50", "p99", "energy a summary", "identical", "outcome")
-    rows = []
+    rows: list[tuple[str | None, ...]] = []
     for served in record.serving:
         identical = None if served.agreement is None else f"{served.agreement.identical_fraction:.1%}"
         for row in served.scenarios:

@@ -43,9 +43,9 @@ def serve_seconds(work: Workload, hardware: Hardware, rate: Interval) -> dict[st
     settings = work.settings.serve
     if settings is None or work.size is None:
         return {}
+    copy_second = Interval.exactly(4.0 * work.size.num_parameters) / LOAD_BYTE_PER_SECOND
     n = work.num_test_examples.at_most(settings.num_documents)
     work = replace(work, num_test_examples=n)
-    copy_second = Interval.exactly(4.0 * work.size.num_parameters) / LOAD_BYTE_PER_SECOND
     exports = [copy_second if _is_stock(r) else copy_second + EXPORT_SECOND for r in settings.runtimes]
     played = [
         (_of_runtime(chosen, _once(work, scenario, settings, hardware, rate)), scenario)

@@ -174,8 +174,8 @@ def _carbon(priced: Priced, joule: Interval, count: int) -> Interval | None:
         return None
     embodied_kg = (priced.co2e_embodied_kg or 0.0) / count
     kg_per_joule = operational_kg / count / joule.value
-    ends = (None if end is None else end * kg_per_joule + embodied_kg for end in (joule.low, joule.high))
-    return Interval(joule.value * kg_per_joule + embodied_kg, *ends)
+    low, high = (None if end is None else end * kg_per_joule + embodied_kg for end in (joule.low, joule.high))
+    return Interval(joule.value * kg_per_joule + embodied_kg, low, high)
 
 
 def frugal_sentences(choices: Sequence[Choice], pricing: Pricing) -> tuple[str, ...]:

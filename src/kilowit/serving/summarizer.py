@@ -169,7 +169,7 @@ def chosen_runtime(
                 place=str(source.folder),
                 hint="Export the model that it came from again: kilowit export MODEL --runtime ...",
             )
-        runtime = RuntimeSettings(name=own.name, precision=own.precision, num_threads=runtime and runtime.num_threads)
+        runtime = own if runtime is None else own.model_copy(update={"num_threads": runtime.num_threads})
     chosen = runtime or source.runtime or RuntimeSettings(name=DEFAULT_RUNTIME)
     changes = {"precision": precision or chosen.precision, "num_threads": num_threads or chosen.num_threads}
     return chosen.model_copy(update=changes)

@@ -3,8 +3,8 @@
 Tensors: B sources, K beams, T target positions, S source positions, H heads, W head width, D model width, V vocabulary.
 
 The beams of one source are queries of one attention. Over the source they read the same keys. Over what was written,
-keys [B, H, T, K, W] hold what beam k wrote at position t, for good; which of them a beam may read is said by its line of
-`ancestors` [B, K, T]: the beam that wrote its token at each position. Choosing beams reorders that table alone.
+keys [B, H, T, K, W] hold what beam k wrote at position t, for good; which of them a beam may read is said by its line
+of `ancestors` [B, K, T]: the beam that wrote its token at each position. Choosing beams reorders that table alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Segment:
     """Sources that were encoded together: their keys and values for every layer, and which positions are padding."""
 
     key_values: list[Any]  # a layer: [2, B, H, S, W]
-    mask_B11S: Any  # 0 or -inf; None = no padding
+    mask: Any  # [B, 1, 1, S], 0 or -inf; None = no padding
 
     @property
     def num_sources(self) -> int:
@@ -32,7 +32,7 @@ class Segment:
 
     def select(self, kept: Any) -> Segment:
         """Return the segment of some of its sources."""
-        mask = None if self.mask_B11S is None else self.mask_B11S.index_select(0, kept)
+        mask = None if self.mask is None else self.mask.index_select(0, kept)
         return Segment([pair.index_select(1, kept) for pair in self.key_values], mask)
 
 
@@ -84,9 +84,8 @@ class FastDecoder:
         num_sources, num_beams, num_positions = ancestors_BKT.shape
         beams_K = torch.arange(num_beams, device=ancestors_BKT.device, dtype=ancestors_BKT.dtype)
         is_read_BKTK = ancestors_BKT[..., None] == beams_K
-        mask = torch.zeros_like(is_read_BKTK, dtype=self.weights.embeddings.dtype).masked_fill_(
-            ~is_read_BKTK, -torch.inf
-        )
+        dtype = self.weights.embeddings.dtype
+        mask = torch.zeros_like(is_read_BKTK, dtype=dtype).masked_fill_(~is_read_BKTK, -torch.inf)
         mask = mask[:, None] if bias_HT is None else mask[:, None] + bias_HT[None, :, None, :, None]
         return mask.reshape(num_sources, -1, num_beams, num_positions * num_beams)
 
@@ -108,7 +107,7 @@ class FastDecoder:
             read = _read_written(read, layer, pair, step, place, mask)
             states = _leave(states + read, layer.self_norm, weights.is_pre_norm)
             read = _enter(states, layer.cross_norm, weights.is_pre_norm)
-            read = _read_sources(read, layer, [(segment.key_values[number], segment.mask_B11S) for segment in segments])
+            read = _read_sources(read, layer, [(segment.key_values[number], segment.mask) for segment in segments])
             states = _leave(states + read, layer.cross_norm, weights.is_pre_norm)
             read = _feed_forward(_enter(states, layer.ffn_norm, weights.is_pre_norm), layer)
             states = _leave(states + read, layer.ffn_norm, weights.is_pre_norm)

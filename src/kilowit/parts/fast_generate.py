@@ -14,7 +14,7 @@ import torch
 
 from kilowit.parts.fast_batch import RETIRE_FRACTION, DecodeBatch
 from kilowit.parts.fast_decoder import FastDecoder, Segment
-from kilowit.parts.fast_graph import GRAPH_ROWS, GraphedBatch
+from kilowit.parts.fast_graph import GRAPH_ROWS, NUM_GRAPHS, SOURCE_MULTIPLE, GraphedBatch
 from kilowit.parts.fast_weights import read_decoder
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.padding import source_batch
@@ -101,13 +101,13 @@ class FastGenerator:
         self, sources: Sequence[Sequence[int]], places: Sequence[int], rules: TokenRules
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Yield places and tokens of sources as they are finished."""
-        if self.device.type == "cuda" and len(sources) * rules.options.num_beams <= GRAPH_ROWS:
+        is_graphed = self.device.type == "cuda" and len(sources) * rules.options.num_beams <= GRAPH_ROWS
+        if is_graphed:
             graphed = self._graph(sources, rules)
-            segment = self._encode(sources, SOURCE_MULTIPLE)
-            batch, advance = graphed.fill(segment, places), graphed.advance
+            batch = graphed.fill(self._encode(sources, SOURCE_MULTIPLE), places)
         else:
             batch = DecodeBatch(self.decoder, rules, [self._encode(part) for part in self._parts(sources)], places)
-            advance = batch.advance
+        advance = graphed.advance if is_graphed else batch.advance
         for place in range(rules.options.max_new_tokens):
             advance(place)
             if not batch.is_time_to_look(place):
@@ -117,7 +117,7 @@ class FastGenerator:
                 yield batch.take(is_finished)
                 return
             is_worth_it = sum(is_finished) >= RETIRE_FRACTION[self.device.type] * len(is_finished)
-            if any(is_finished) and is_worth_it and advance == batch.advance:
+            if any(is_finished) and is_worth_it and not is_graphed:
                 yield batch.take(is_finished)
                 batch.retire(is_finished)
 

@@ -1,4 +1,4 @@
-"""The step of a small batch as a CUDA graph: launched once instead of kernel by kernel, which is what a step then costs.
+"""The step of a small batch as a CUDA graph: launched once, not kernel by kernel, which is what a step then costs.
 
 Tensors: B sources, S source positions.
 """
@@ -22,20 +22,19 @@ NUM_GRAPHS: Final = 16  # kept; the one that was not used for longest makes room
 class GraphedBatch:
     """A decode batch of fixed shape, captured once and filled again and again."""
 
-    def __init__(
-        self, decoder: FastDecoder, rules: TokenRules, num_sources: int, source_length: int, pool: Any
-    ) -> None:
+    def __init__(self, decoder: FastDecoder, rules: TokenRules, num_sources: int, length: int, pool: Any) -> None:
         """Capture the step.
 
         Args:
+            length: of the longest source, rounded up to `SOURCE_MULTIPLE`.
             pool: graph memory that is shared: no two of these graphs ever run at once.
         """
         like = decoder.weights.embeddings
         key_values = [
-            like.new_zeros(2, num_sources, layer.num_heads, source_length, layer.head_width)
+            like.new_zeros(2, num_sources, layer.num_heads, length, layer.head_width)
             for layer in decoder.weights.layers
         ]
-        self.segment = Segment(key_values, like.new_zeros(num_sources, 1, 1, source_length))
+        self.segment = Segment(key_values, like.new_zeros(num_sources, 1, 1, length))
         self.batch = DecodeBatch(decoder, rules, [self.segment], range(num_sources))
         self.graph = torch.cuda.CUDAGraph()
         self._capture(pool)
@@ -56,10 +55,10 @@ class GraphedBatch:
         """Take in encoded sources and begin anew."""
         for own, new in zip(self.segment.key_values, segment.key_values, strict=True):
             own.copy_(new)
-        if segment.mask_B11S is None:
-            self.segment.mask_B11S.zero_()
+        if segment.mask is None:
+            self.segment.mask.zero_()
         else:
-            self.segment.mask_B11S.copy_(segment.mask_B11S)
+            self.segment.mask.copy_(segment.mask)
         self.batch.places = list(places)
         self.batch.restart()
         return self.batch

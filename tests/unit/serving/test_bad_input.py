@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_summarizer import installed
 
 import kilowit
 from kilowit.errors import PartError
 from kilowit.serving import Summarizer
-from test_summarizer import installed
 
 LONG = " ".join(random.Random(0).choices(["return", "value", "list", "key"], k=100_000))
 DOCUMENTS = {
@@ -37,7 +37,7 @@ def summarizer(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[S
 def test_odd_documents_get_a_summary(name: str, summarizer: Summarizer) -> None:
     (written,) = summarizer.write([DOCUMENTS[name]])
     assert isinstance(written.text, str)
-    assert 0 < len(written.tokens) <= summarizer.options.max_new_tokens
+    assert (0 if name == "empty" else 1) <= len(written.tokens) <= summarizer.options.max_new_tokens
     assert written.num_input_tokens <= 40
 
 

@@ -19,6 +19,7 @@ from kilowit.factors.factor import table as table_rows
 from kilowit.parts import catalogue
 from kilowit.parts.dataset import DatasetOptions
 from kilowit.parts.method import Expectation
+from kilowit.parts.runtime_support import support_matrix
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 GENERATED: Final = "<!-- Written by tools/build_docs.py from the code: change the code, then `make docs`. -->\n\n"
@@ -43,6 +44,7 @@ def pages() -> dict[str, str]:
         "docs/reference/study.md": study_page(),
         "docs/reference/cli.md": cli_page(),
         "docs/reference/record.md": record_page(),
+        "docs/reference/runtimes.md": runtimes_page(),
         "docs/methods/README.md": methods_index(),
         **methods,
     }
@@ -221,6 +223,25 @@ def methods_index() -> str:
     """Return the list of methods."""
     rows = [(f"[{name}]({name}.md)", card_line("methods", name)) for name in parts.names("methods")]
     return f"{GENERATED}# Methods\n\n{table(('method', 'what it is'), rows)}"
+
+
+def runtimes_page() -> str:
+    """Return the runtimes: the support matrix, then each card."""
+    matrix = support_matrix()
+    rows = [
+        (family.name, *("yes" if family.name in row.families else "" for row in matrix.values()))
+        for family in catalogue.families()
+    ]
+    formats = [(f"`{name}`", ", ".join(row.precisions), ", ".join(row.devices)) for name, row in matrix.items()]
+    text = [
+        GENERATED,
+        "# Runtimes\n\n",
+        "A runtime runs a trained summarizer. A pair that is not listed is refused when\n",
+    ]
+    text += ["a study is planned.\n\n", table(("family", *(f"`{name}`" for name in matrix)), rows)]
+    text += [table(("runtime", "precisions, default first", "devices"), formats)]
+    text += [f"## {name}\n\n```text\n{parts.card('runtimes', name)}\n```\n\n" for name in matrix]
+    return "".join(text)
 
 
 def cli_page() -> str:

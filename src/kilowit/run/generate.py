@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +12,7 @@ import torch
 
 from kilowit.parts.flop import generate_flop
 from kilowit.parts.model import Dimensions, num_members_of
-from kilowit.run.batches import source_batch
+from kilowit.parts.stock_generate import write_batches
 from kilowit.run.summaries import Generated, OnBatch
 from kilowit.settings import Precision, PredictSettings
 
@@ -59,22 +58,17 @@ def generate_summaries(
         synchronize: waits for the device, so that a batch's wall time is its own.
     """
     model.eval()
-    num_documents = len(sources)
+    num_documents, num_done = len(sources), 0
     texts, num_tokens, latencies = [""] * num_documents, [0] * num_documents, [0.0] * num_documents
-    order = sorted(range(num_documents), key=lambda i: -len(sources[i]))
-    for start in range(0, num_documents, batch_size):
-        indices = order[start : start + batch_size]
-        began = time.perf_counter()
-        inputs = source_batch([sources[i] for i in indices], tokenizer.pad_token_id)
-        with torch.no_grad(), autocast(precision, model.device):
-            ids_BT = model.generate(**{k: v.to(model.device) for k, v in inputs.items()}, generation_config=config)
-        synchronize()
-        latency_second = time.perf_counter() - began
-        new_ids_BT = ids_BT[:, 1:].cpu()  # the decoder's start token is given, not written
-        counts_B = (new_ids_BT != tokenizer.pad_token_id).sum(dim=1).tolist()
-        decoded = tokenizer.batch_decode(new_ids_BT, skip_special_tokens=True)
-        for index, text, count in zip(indices, decoded, counts_B, strict=True):
-            texts[index], num_tokens[index], latencies[index] = text.strip(), count, latency_second
-        on_batch(start + len(indices))
+    pad_token_id = tokenizer.pad_token_id
+    with torch.no_grad(), autocast(precision, model.device):
+        for batch in write_batches(
+            model, sources, config=config, batch_size=batch_size, pad_token_id=pad_token_id, synchronize=synchronize
+        ):
+            decoded = tokenizer.batch_decode(batch.tokens, skip_special_tokens=True)
+            for place, text, tokens in zip(batch.places, decoded, batch.tokens, strict=True):
+                texts[place], num_tokens[place], latencies[place] = text.strip(), len(tokens), batch.wall_second
+            num_done += len(batch.places)
+            on_batch(num_done)
     flop = sum(generate_flop(dimensions, len(s), n, config.num_beams) for s, n in zip(sources, num_tokens, strict=True))
     return Generated(texts, num_tokens, latencies, flop * num_members_of(model))

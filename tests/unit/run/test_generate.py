@@ -21,8 +21,8 @@ class Numbers:
 
     pad_token_id = PAD
 
-    def batch_decode(self, ids_BT: Any, skip_special_tokens: bool) -> list[str]:
-        return [" ".join(str(i) for i in row if i > EOS) for row in ids_BT.tolist()]
+    def batch_decode(self, rows: list[list[int]], skip_special_tokens: bool) -> list[str]:
+        return [" ".join(str(i) for i in row if i > EOS) for row in rows]
 
 
 def generate(batch_size: int, **settings: Any) -> tuple[Generated, Any, list[int]]:

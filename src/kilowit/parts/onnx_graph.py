@@ -50,6 +50,7 @@ class Graph:
         self.arrays: dict[str, Any] = {}
         self.linear_inputs: dict[str, str] = {}  # label of a linear layer -> its input
         self.num_quantized = 0  # matrices in 8 bits
+        self._renamed: dict[str, str] = {}  # value -> its name as an output
         self._constants: dict[tuple[str, bytes], str] = {}
         self._steps: dict[str, tuple[str, str, str]] = {}  # value -> its 8-bit form, scale and zero point
 
@@ -59,9 +60,14 @@ class Graph:
         return name
 
     def output(self, value: str, name: str, shape: Sequence[int | str], kind: str = "float32") -> None:
-        """Declare a value an output."""
-        self.op("Identity", value, name=name)
+        """Declare a value an output, under another name."""
+        self._renamed[value] = name
         self.outputs.append(helper.make_tensor_value_info(name, TYPES[kind], list(shape)))
+
+    def measure(self, value: str) -> None:
+        """Declare the smallest and the largest element of a value outputs: ``<value>.low`` and ``<value>.high``."""
+        for kind, end in (("ReduceMin", "low"), ("ReduceMax", "high")):
+            self.output(self.op(kind, value, keepdims=0), f"{value}.{end}", [])
 
     def op(self, kind: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
         """Add a node with one output and return its name."""
@@ -189,6 +195,9 @@ class Graph:
                 file.write(b"\0" * (-file.tell() % ALIGNMENT_BYTE if array.nbytes >= ALIGNMENT_BYTE else 0))
                 tensors.append(_external(name, array, file.name, file.tell()))
                 file.write(array.tobytes())
+        for node in self.nodes:  # rather than a node that copies
+            for names in (node.input, node.output):
+                names[:] = [self._renamed.get(name, name) for name in names]
         graph = helper.make_graph(self.nodes, path.stem, self.inputs, self.outputs, tensors)
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, producer_name="kilowit", opset_imports=opsets, ir_version=IR_VERSION)

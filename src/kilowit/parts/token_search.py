@@ -291,5 +291,11 @@ def _largest(values_RV: Any, num_wanted: int) -> Any:
 
 
 def _log_sum_exp(values_RV: Any) -> Any:
-    maxima_R1 = values_RV.max(axis=1, keepdims=True)
-    return np.log(np.exp(values_RV - maxima_R1).sum(axis=1)) + maxima_R1[:, 0]
+    """Return the logarithm of each row's sum of exponentials; a row at a time stays in the cache."""
+    sums_R = np.empty(len(values_RV), np.float32)
+    scratch_V = np.empty(values_RV.shape[1], np.float32)
+    for row, values_V in enumerate(values_RV):
+        largest = values_V.max()
+        np.exp(np.subtract(values_V, largest, out=scratch_V), out=scratch_V)
+        sums_R[row] = np.log(scratch_V.sum()) + largest
+    return sums_R

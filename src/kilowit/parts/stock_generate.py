@@ -75,14 +75,16 @@ def end_token_ids(config: Any) -> tuple[int, ...]:
 
 def search_config(model: Any, options: GenerateOptions) -> GenerationConfig:
     """Return what `generate` needs: the model's special tokens and the settings of this call, nothing else."""
+    beams: dict[str, Any] = {}
+    if options.num_beams > 1:  # transformers warns of settings that a greedy search does not read
+        beams = {"length_penalty": options.length_penalty, "early_stopping": options.early_stopping}
     return GenerationConfig(
         **special_ids(model),
+        **beams,
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
         min_new_tokens=options.min_new_tokens or None,
-        length_penalty=options.length_penalty,
         no_repeat_ngram_size=options.no_repeat_ngram_size or None,
-        early_stopping=options.early_stopping,
         do_sample=False,
     )
 

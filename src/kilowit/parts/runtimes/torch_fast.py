@@ -1,6 +1,6 @@
 """torch_fast: the tokens of transformers' generate, without what its search computes or copies in vain.
 
-What it does   Decodes BART, PEGASUS and T5 with steps of its own over the model's weights. Keys and values of the source
+What it does   Decodes BART, PEGASUS and T5 with steps of its own over the model's weights. The source's keys and values
                are computed once for each source and read by all its beams; those of the summary are written once and
                never moved, a table of ancestors says which beam wrote what. Sources are sorted by length, encoded in
                batches of little padding, decoded together up to a memory budget, and leave when they are finished.
@@ -8,8 +8,8 @@ What it does   Decodes BART, PEGASUS and T5 with steps of its own over the model
 When to use    For every BART, PEGASUS, T5 and mT5 on torch: the same tokens in fp32, for less time and energy.
 When not       On a CPU in int8 (ctranslate2, onnxruntime), or where torch is not to be installed.
 Families       bart, mt5, pegasus, t5
-Source         The search is that of transformers 5, generation/utils.py. Length-sorted batches: fairseq, Ott et al. 2019,
-               arXiv 1904.01038. Ours, measured: benchmarks/generate.py, benchmarks/README.md.
+Source         The search is that of transformers 5, generation/utils.py. Length-sorted batches: fairseq, Ott et al.
+               2019, arXiv 1904.01038. Ours, measured: benchmarks/generate.py, benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ FAMILIES: Final = ("bart", "mt5", "pegasus", "t5")
 PRECISIONS: Final = ("fp32", "bf16", "fp16")
 DEVICES: Final = ("cpu", "cuda")
 REQUIRES: Final = ("torch", "transformers")
+READS_MODEL_FOLDER: Final = True
 
 
 def export(model: Path, folder: Path, precision: str) -> None:

@@ -6,8 +6,8 @@ When not       Always. torch.jit has been deprecated since 2025-07 and a traced 
 Families       none
 Source         docs.pytorch.org/docs/2.13, every page on torch.jit: deprecated, torch.export in its place.
                Ours, 2026-11, torch 2.13: torch.jit.trace of BART's forward pass gives exact logits at other shapes,
-               with a DeprecationWarning; torch.jit.script fails on the configuration class. Tracing freezes the branches
-               of generate: a search beside it would have to be written anew, for a file format that is going away.
+               with a DeprecationWarning; torch.jit.script fails on the configuration class. A trace freezes the
+               branches of generate: its search would have to be written anew, for a file format that is going away.
 """
 
 from __future__ import annotations

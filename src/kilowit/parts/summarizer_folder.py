@@ -14,7 +14,7 @@ from typing import Any, Final
 from kilowit.errors import PartError
 from kilowit.parts import catalogue
 from kilowit.parts.runtime import GenerateOptions
-from kilowit.parts.text_codec import MANIFEST_FILE, Manifest, SpecialIds, TextCodec
+from kilowit.parts.text_codec import MANIFEST_FILE, Manifest, Positions, SpecialIds, TextCodec
 
 DEFAULT_SOURCE_TOKENS: Final = 512  # where neither positions nor the tokenizer set a limit (T5); TrainSettings' default
 UNLIMITED_TOKENS: Final = 1_000_000  # transformers writes 1e30 for "no limit"
@@ -57,13 +57,15 @@ def describe(
     tokenizer = load_tokenizer(model)
     backend = _backend(tokenizer, model)
     settings = _generation_settings(model, config)
-    limits = (family.position_limits(config).source, _finite(tokenizer.model_max_length))
-    known = [limit for limit in limits if limit is not None]
+    limits = family.position_limits(config)
+    known = [limit for limit in (limits.source, _finite(tokenizer.model_max_length)) if limit is not None]
     manifest = Manifest(
         name=model.name,
         family=family.name,
         prefix=family.prefix,
         max_source_tokens=max_source_tokens or min(known, default=DEFAULT_SOURCE_TOKENS),
+        positions=Positions(limits.source, limits.target),
+        vocabulary_size=family.dimensions(config).vocabulary_size,
         special_ids=_special_ids(settings, config, model),
         generate=_generate_options(settings, model),
         runtime=runtime,

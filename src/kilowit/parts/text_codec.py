@@ -41,6 +41,14 @@ class SpecialIds:
 
 
 @dataclass(frozen=True)
+class Positions:
+    """Longest source and target that the model has positions for, tokens; None = no limit."""
+
+    source: int | None
+    target: int | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All that is to be known of an exported summarizer, but for its weights and its vocabulary."""
 
@@ -48,6 +56,8 @@ class Manifest:
     family: str
     prefix: str  # put before every document
     max_source_tokens: int  # longer documents are cut; special tokens count and stay
+    positions: Positions
+    vocabulary_size: int
     special_ids: SpecialIds
     generate: GenerateOptions  # in force where nobody says otherwise
     runtime: str
@@ -84,8 +94,12 @@ class Manifest:
     @classmethod
     def _of(cls, value: Mapping[str, Any]) -> Manifest:
         ids = value["special_ids"]
-        special_ids = SpecialIds(**{**ids, "eos": tuple(ids["eos"])})
-        return cls(**{**value, "special_ids": special_ids, "generate": GenerateOptions(**value["generate"])})
+        read = {
+            "special_ids": SpecialIds(**{**ids, "eos": tuple(ids["eos"])}),
+            "positions": Positions(**value["positions"]),
+            "generate": GenerateOptions(**value["generate"]),
+        }
+        return cls(**{**value, **read})
 
     def write(self, folder: Path) -> None:
         """Leave it in a folder."""

@@ -16,7 +16,7 @@ import pytest
 from kilowit.errors import PartError
 from kilowit.parts.runtime import GenerateOptions
 from kilowit.parts.summarizer_folder import describe, open_codec, restate
-from kilowit.parts.text_codec import MANIFEST_FILE, Manifest, SpecialIds, TextCodec
+from kilowit.parts.text_codec import MANIFEST_FILE, Manifest, Positions, SpecialIds, TextCodec
 
 CONFIGS = {
     "bart": "bart-large-cnn", "t5": "t5-small", "pegasus": "pegasus-cnn_dailymail",
@@ -127,8 +127,10 @@ def small_codec(folder: Path) -> Path:
     tokenizer = Tokenizer(models.WordLevel({"<s>": 0, "a": 1, "?": 2}, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     manifest = Manifest(
-        "m", "bart", "", 8, SpecialIds((0,), 0, 0), GenerateOptions(), "onnxruntime", "fp32", "folder:m", "s"
-    )
+        name="m", family="bart", prefix="", max_source_tokens=8, positions=Positions(8, 8), vocabulary_size=3,
+        special_ids=SpecialIds((0,), 0, 0), generate=GenerateOptions(), runtime="onnxruntime", precision="fp32",
+        source="folder:m", signature="s",
+    )  # fmt: skip
     TextCodec(manifest, tokenizer).write(folder)
     return folder
 

@@ -1,7 +1,8 @@
 """Greedy and beam search over token scores, all on the device: the rules of transformers 5, its vectorised search.
 
 Nothing here waits for the device: whoever drives a search asks `done` when it likes. Every state tensor keeps its
-address from `restart` on, so that a step can be captured as a CUDA graph.
+address from `restart` on, so that a step can be captured as a CUDA graph: which also forbids what copies a number from
+the host, as torch.where does with one.
 
 Tensors: B sources, K beams, M candidates of a source, C of a beam, T target positions, V vocabulary.
 """
@@ -68,9 +69,11 @@ class TokenRules:
 
     def _force(self, tokens: tuple[int, ...], is_now: Any, scores_RC: Any, tokens_RC: Any) -> tuple[Any, Any]:
         """Leave these tokens alone with a score of 0 where `is_now`."""
-        forced_scores, forced_tokens = torch.full_like(scores_RC, -torch.inf), tokens_RC.clone()
+        forced_scores = torch.full_like(scores_RC, -torch.inf)
+        forced_tokens = tokens_RC.clone()
         for column, token in enumerate(tokens[: scores_RC.shape[1]]):
-            forced_scores[:, column], forced_tokens[:, column] = 0.0, token
+            forced_scores[:, column].fill_(0.0)
+            forced_tokens[:, column].fill_(token)
         return torch.where(is_now, forced_scores, scores_RC), torch.where(is_now, forced_tokens, tokens_RC)
 
     def _ban_repeated(self, scores_RV: Any, written_RT: Any, step: Any) -> None:
@@ -82,7 +85,7 @@ class TokenRules:
         places = (step + torch.arange(2 - size, 1, device=self.device)).clamp_(min=0)
         same = (windows[..., :-1] == written_RT.index_select(1, places)[:, None]).all(-1)
         is_complete = torch.arange(windows.shape[1], device=self.device) <= step + 1 - size
-        banned = torch.where(same & is_complete, windows[..., -1], self.vocabulary_size)
+        banned = windows[..., -1].masked_fill(~(same & is_complete), self.vocabulary_size)
         scores_RV.scatter_(1, banned, -torch.inf)
 
 
@@ -128,7 +131,7 @@ class GreedySearch:
     def advance(self, logits_BV: Any, step: Any) -> None:
         """Choose the next token of each source; no beam takes another's place. The logits are overwritten."""
         _, tokens_B1 = self.rules.candidates(logits_BV, self.written_BT, step, 1)
-        tokens_B1 = torch.where(self.is_ended_B1, self.rules.tokens.pad, tokens_B1)
+        tokens_B1 = tokens_B1.masked_fill(self.is_ended_B1, self.rules.tokens.pad)
         self.written_BT.index_copy_(1, step + 1, tokens_B1)
         self.tokens_BK.copy_(tokens_B1)
         self.is_ended_B1 |= self.rules.is_end(tokens_B1)
@@ -214,7 +217,7 @@ class BeamSearch:
     def _finish(self, written_BMT: Any, scores_BM: Any, is_ended_BM: Any, step: Any) -> None:
         """Take candidates that ended among the finished, if they are among the first K and good enough."""
         is_new_BM = is_ended_BM & self._is_top_M
-        scores_BM = scores_BM / self._norms_T[step]
+        scores_BM = scores_BM / self._norms_T.index_select(0, step)
         if self.rules.options.early_stopping:
             scores_BM = scores_BM + self.is_finished_BK.all(-1, keepdim=True) * IMPOSSIBLE
         scores_BM = scores_BM + ~self.can_improve_B1 * IMPOSSIBLE
@@ -226,8 +229,9 @@ class BeamSearch:
 
     def _look_ahead(self, step: Any) -> None:
         """See whether the best running beam can still beat the worst finished one, at today's length."""
-        possible_B1 = self.running_BK[:, :1] / self._norms_T[step]
-        worst_BK = torch.where(self.is_finished_BK, self.finished_scores_BK.amin(1, keepdim=True), IMPOSSIBLE)
+        possible_B1 = self.running_BK[:, :1] / self._norms_T.index_select(0, step)
+        worst_B1 = self.finished_scores_BK.amin(1, keepdim=True)
+        worst_BK = worst_B1.expand_as(self.is_finished_BK).masked_fill(~self.is_finished_BK, IMPOSSIBLE)
         self.can_improve_B1 &= (possible_B1 > worst_BK).any(-1, keepdim=True)
 
     def done(self) -> Any:

@@ -15,6 +15,7 @@ import torch
 from kilowit.parts.fast_batch import RETIRE_FRACTION, DecodeBatch
 from kilowit.parts.fast_decoder import FastDecoder, Segment
 from kilowit.parts.fast_graph import GRAPH_ROWS, NUM_GRAPHS, SOURCE_MULTIPLE, GraphedBatch
+from kilowit.parts.fast_search import SpecialTokens, TokenRules
 from kilowit.parts.fast_weights import read_decoder
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.padding import source_batch
@@ -22,7 +23,6 @@ from kilowit.parts.pretrained import special_ids
 from kilowit.parts.runtime import GenerateOptions, OnDone
 from kilowit.parts.runtime_request import check_request
 from kilowit.parts.stock_generate import new_tokens
-from kilowit.parts.token_search import SpecialTokens, TokenRules
 
 MEMORY_FRACTION: Final = 0.6  # of what is free: the rest is the encoder's, and for what others take meanwhile
 ENCODED_TOKENS: Final = {"cpu": 4096, "cuda": 32768}  # padded source tokens that are encoded at once

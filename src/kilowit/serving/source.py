@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from kilowit.cell import Cell
-from kilowit.errors import PartError, StoreError
+from kilowit.errors import PartError, StoreError, StudyError, near_name_hint
 from kilowit.parts.runtime import GenerateOptions
 from kilowit.parts.text_codec import MANIFEST_FILE, Manifest
 from kilowit.settings import PredictSettings, RuntimeSettings
@@ -98,3 +101,23 @@ def generate_options(own: GenerateOptions, *asked: PredictSettings) -> GenerateO
         changes |= {name: value for name in (*_OPTIONS, "batch_size") if (value := getattr(settings, name)) is not None}
     options = replace(own, **changes)
     return replace(options, min_new_tokens=min(options.min_new_tokens, options.max_new_tokens))
+
+
+def predict_settings(options: Mapping[str, Any]) -> PredictSettings:
+    """Return options of a call, named as in a study's ``predict``; None = not said.
+
+    Raises:
+        StudyError: there is no such option, or its value cannot be.
+    """
+    written = {name: value for name, value in options.items() if value is not None}
+    known = (*_OPTIONS, "batch_size")
+    for name in written:
+        if name not in known:
+            raise StudyError(f'no option "{name}"', hint=near_name_hint(name, known))
+    try:
+        return PredictSettings.model_validate(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"]) or None
+        text = first["msg"].removeprefix("Value error, ")
+        raise StudyError(text, place=place, hint="docs/reference/study.md, predict, says what it may be.") from error

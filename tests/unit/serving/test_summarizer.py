@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 import kilowit
 from hub_stand_in import commit, hub_stand_in
-from kilowit.errors import PartError
+from kilowit.errors import PartError, StudyError
 from kilowit.parts.runtime_support import require_packages, support_matrix
 from kilowit.parts.text_codec import Manifest
 from kilowit.serving.folder import export_folder
@@ -53,9 +52,19 @@ def test_options_of_the_call_go_before_those_of_the_model(model_folder: Path) ->
     assert written.num_input_tokens == 6
 
 
-def test_an_option_that_there_is_none_of_is_refused(model_folder: Path) -> None:
-    with pytest.raises(ValidationError, match="num_beam"):
-        kilowit.load_summarizer(model_folder, num_beam=4)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beam": 4}, 'no option "num_beam"\n  Did you mean "num_beams"?'),
+        ({"num_beams": 0}, "num_beams  Input should be greater than or equal to 1"),
+        ({"min_new_tokens": 9, "max_new_tokens": 3}, "min_new_tokens 9 is above max_new_tokens 3"),
+        ({"runtime_": "torch"}, 'no option "runtime_"'),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(options: dict[str, int], message: str, model_folder: Path) -> None:
+    with pytest.raises(StudyError) as caught:
+        kilowit.load_summarizer(model_folder, **options)  # type: ignore[arg-type]
+    assert message in str(caught.value)
 
 
 def test_bill_counts_what_was_read_and_written(model_folder: Path) -> None:

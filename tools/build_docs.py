@@ -27,6 +27,7 @@ FOLDERS: Final = ("docs/methods",)  # everything in them is generated
 BLOCKS: Final = {
     "train": settings.TrainSettings,
     "predict": settings.PredictSettings,
+    "serve": settings.ServeSettings,
     "measure": settings.MeasureSettings,
     "factors": settings.FactorSettings,
     "budget": settings.BudgetSettings,
@@ -114,6 +115,7 @@ def study_page() -> str:
     for key, block in BLOCKS.items():
         text += [f"## {key}\n\n{inspect.cleandoc(block.__doc__ or '')}\n\n", fields_table(block)]
         text += [paper_section()] if key == "train" else []
+        text += [runtime_section()] if key == "serve" else []
     text += ["## models\n\nA string or a mapping with one of `hub`, `folder`, `scratch`, `warm_start`, `baseline`.\n\n"]
     for model in MODELS:
         key = next(iter(model.model_fields))
@@ -174,6 +176,12 @@ def paper_section() -> str:
     ]
     columns = ("family", "dataset", "length", "batch", "learning rate", "optimizer", "departs", "source")
     return f"{PAPER}{table(columns, rows)}"
+
+
+def runtime_section() -> str:
+    """Return what can stand for a runtime in ``predict`` and ``serve``."""
+    block = settings.RuntimeSettings
+    return f"### A runtime\n\n{inspect.cleandoc(block.__doc__ or '')}\n\n{fields_table(block)}"
 
 
 def top_level_table() -> str:

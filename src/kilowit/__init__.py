@@ -20,35 +20,48 @@ if TYPE_CHECKING:
     from kilowit.report.compare import compare
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
+    from kilowit.serving import Bill, Summaries, Summarizer, export_model, load_summarizer, summarize
     from kilowit.store import Store
     from kilowit.study import Study
 
 __version__ = "0.1.0"
 __all__ = [
+    "Bill",
     "Evaluation",
     "Meter",
     "MeterResult",
     "Record",
     "Store",
     "Study",
+    "Summaries",
+    "Summarizer",
     "compare",
     "evaluate",
+    "export_model",
+    "load_summarizer",
     "plan_study",
     "run_study",
+    "summarize",
     "write_report",
 ]
 
 _MODULES = {
+    "Bill": "kilowit.serving",
     "Evaluation": "kilowit.evaluation",
     "Meter": "kilowit.meter",
     "MeterResult": "kilowit.meter",
     "Record": "kilowit.record",
     "Store": "kilowit.store",
     "Study": "kilowit.study",
+    "Summaries": "kilowit.serving",
+    "Summarizer": "kilowit.serving",
     "compare": "kilowit.report.compare",
     "evaluate": "kilowit.evaluation",
+    "export_model": "kilowit.serving",
+    "load_summarizer": "kilowit.serving",
     "plan_study": "kilowit.plan",
     "run_study": "kilowit.run.coordinator",
+    "summarize": "kilowit.serving",
     "write_report": "kilowit.report.write",
 }
 

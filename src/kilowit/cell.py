@@ -123,6 +123,8 @@ class Cell:
             meaning["train"] = self.settings.train.model_dump(mode="json")
             meaning["predict"] = self.settings.predict.model_dump(mode="json")
             meaning["seed"] = self.seed
+            if self.settings.serve is not None:
+                meaning["serve"] = self.settings.serve.model_dump(mode="json")
         return meaning
 
     def _without_paths(self, value: Any) -> Any:

@@ -16,13 +16,15 @@ from typing import Any, Final, Literal
 
 from kilowit.errors import ErrorKind, StoreError, near_name_hint
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2  # 2: `serving`
 
 Status = Literal["finished", "failed", "interrupted"]
 PHASES: Final = (
     "idle", "download", "prepare", "load", "warmup", "train", "validate", "compress", "predict", "score", "save",
-    "serve", "gap",
+    "serve", "serve_export", "serve_load", "serve_warmup", "serve_reference", "gap",
 )  # fmt: skip
+# What it takes to have a model: all that a cell does before it predicts, but the idle baseline and downloads.
+MAKING: Final = ("prepare", "load", "warmup", "compress", "train", "validate", "save")
 DEVICES: Final = ("gpu", "cpu", "dram", "other")
 
 
@@ -159,6 +161,80 @@ class MethodEvidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServedScenario:
+    """One pattern of requests to one runtime. Its warm-up is apart: neither in its figures nor in its energy."""
+
+    scenario: str  # single_stream | fixed_batch | random_arrivals | offline
+    num_examples: int  # summaries written
+    num_unserved: int  # requests that had come, or were still to be made, when max_second was over
+    batch_size: int  # most documents computed at once
+    rate_per_second: float | None = None  # asked for, of random_arrivals
+    wall_second: float
+    energy_total_joule: float | None = None
+    energy_total_joule_low: float | None = None
+    energy_total_joule_high: float | None = None
+    energy_total_source: str = "none:not_read"
+    energy_idle_joule: float | None = None  # idle power x wall_second, contained in the total
+    num_input_tokens: int
+    num_output_tokens: int
+    examples_per_second: float | None = None
+    output_tokens_per_second: float | None = None
+    latency_p50_second: float | None = None  # from request to summary, waiting included; None: offline has no requests
+    latency_p95_second: float | None = None
+    latency_p99_second: float | None = None
+    wait_p95_second: float | None = None  # from request to the start of its batch
+    warmup_second: float = 0.0
+    warmup_joule: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreDifference:
+    """A runtime's score less that of the reference on the same documents, paired."""
+
+    metric: str
+    value: float  # of the runtime
+    difference: float
+    ci95_low: float | None
+    ci95_high: float | None
+    p_holm: float | None  # two-sided, by sign flips, corrected for the metrics that are shown together
+    verdict: str  # better | worse | not distinguishable
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedAgreement:
+    """What a runtime wrote, against PyTorch in fp32 on the same documents."""
+
+    num_examples: int
+    identical_fraction: float  # summaries that are the same, token by token
+    token_match_fraction: float  # places with the same token, of the places of the longer summary
+    differences: list[ScoreDifference] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRuntime:
+    """A runtime that served the trained model: what getting it ready took, and what it did."""
+
+    runtime: str
+    precision: str
+    num_threads: int | None = None  # None: the runtime's own choice
+    device: str  # cpu | cuda
+    error_message: str | None = None  # why it could not go on
+    disk_byte: int | None = None  # of the folder that it runs from
+    export_second: float | None = None
+    export_joule: float | None = None
+    load_second: float | None = None
+    load_joule: float | None = None
+    scenarios: list[ServedScenario] = field(default_factory=list)
+    agreement: ServedAgreement | None = None
+
+    @property
+    def label(self) -> str:
+        """Name, precision and threads, as a reader tells runtimes apart."""
+        threads = "" if self.num_threads is None else f", {self.num_threads} threads"
+        return f"{self.runtime} {self.precision}{threads}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """All that one run leaves; ``record.json``."""
 
@@ -182,6 +258,7 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     measurement_signature: str = ""  # energy|gpu:...|cpu:...|dram:...|idle:kept|period:1000ms|v:1
     idle_power_watt: float | None = None
+    serving: list[ServedRuntime] = field(default_factory=list)  # empty: not asked for, or not reached
     schema_version: int = SCHEMA_VERSION
 
     def phase(self, name: str) -> PhaseFigures | None:
@@ -209,16 +286,23 @@ class Record:
             raise StoreError(f"record is not JSON ({error})", place=place, hint=_CORRUPT_HINT) from error
         if not isinstance(value, dict):
             raise StoreError("record is not a JSON object", place=place, hint=_CORRUPT_HINT)
-        version = value.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise StoreError(
-                f"record has schema {version!r}, this kilowit reads {SCHEMA_VERSION}",
-                place=place,
-                hint="Upgrade kilowit, or leave this run out.",
-            )
-        record = decode(cls, value, place)
+        record = decode(cls, _migrated(value, place), place)
         assert isinstance(record, Record)
         return record
+
+
+def _migrated(value: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return a record of an earlier schema as one of this; each step adds what its version brought."""
+    version = value.get("schema_version")
+    if version == 1:  # nothing was served
+        value, version = {**value, "serving": [], "schema_version": 2}, 2
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"record has schema {version!r}, this kilowit reads {SCHEMA_VERSION} and those before",
+            place=place,
+            hint="Upgrade kilowit, or leave this run out.",
+        )
+    return value
 
 
 _CORRUPT_HINT: Final = "Remove the folder, or `kilowit run` the study again to repeat the cell."

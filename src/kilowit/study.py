@@ -27,10 +27,12 @@ from kilowit.settings import (
     FactorSettings,
     MeasureSettings,
     PredictSettings,
+    ServeSettings,
     Settings,
     TrainSettings,
 )
 from kilowit.study_parts import Reading, check_block, found, read_dataset, read_method, read_metric, read_model
+from kilowit.study_serving import check_runtimes
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
 MAX_CELLS: Final = 10_000  # beyond it somebody mistyped a list; split the study
@@ -65,6 +67,7 @@ class StudyDocument(Block):
     exclude: list[Exclude] = Field([], description="partial matches: {model:, dataset:, recipe:, hardware:, seed:}")
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
+    serve: ServeSettings | None = Field(None, description="runtimes and patterns of requests; absent = not served")
     metrics: list[str] = Field(["rouge"], min_length=1, description="`kilowit parts metrics` lists them")
     measure: MeasureSettings = MeasureSettings()
     factors: FactorSettings = FactorSettings()
@@ -163,6 +166,8 @@ def _read(reading: Reading) -> Study:
         if reading.problems:
             raise study_error(reading.problems)
     _check_recipes(reading, cells)
+    if not reading.problems:
+        check_runtimes(reading, cells)
     if reading.problems:
         raise study_error(reading.problems)
     return Study(
@@ -288,7 +293,7 @@ def _check_exclude(reading: Reading, excludes: Iterable[Exclude], axes: _Axes) -
 
 
 def _expand(reading: Reading, top: StudyDocument, axes: _Axes, signatures: tuple[str, ...]) -> tuple[Cell, ...]:
-    settings = Settings(train=top.train, predict=top.predict, measure=top.measure)
+    settings = Settings(train=top.train, predict=top.predict, measure=top.measure, serve=top.serve)
 
     def cell(model: dict[str, Any], dataset: dict[str, Any], recipe: str, hardware: str, seed: int) -> Cell:
         return Cell(

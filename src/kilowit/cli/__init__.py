@@ -10,6 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
+from kilowit.cli import serving_verbs
+from kilowit.cli.options import AsJson, Machine, Overrides, Region, StorePath, StudyPath
 from kilowit.errors import KilowitError
 
 app: Final = typer.Typer(
@@ -27,15 +29,6 @@ metrics_app: Final = typer.Typer(
     help="Question the metrics themselves.\n\nExample: kilowit metrics judge qags_cnndm.json", no_args_is_help=True
 )
 app.add_typer(metrics_app, name="metrics")
-
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file of the study.", show_default=False)]
-StorePath = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder of runs.")]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. train.num_epochs=1; repeatable.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
-Region = Annotated[str | None, typer.Option(metavar="NAME", help="Grid region, e.g. azure/westus2, country/FR.")]
-Machine = Annotated[str | None, typer.Option(metavar="NAME", help="Machine that is billed, e.g. Standard_NC6s_v3.")]
 
 _RUNS: Final = Path("runs")
 _SIDE: Final = "A store's folder, recipe=bf16, a run, or a cell's label."
@@ -200,11 +193,11 @@ def show(
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over run, phase, score.", show_default=False)],
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over its tables.", show_default=False)],
     store: StorePath = _RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the store in SQL. Tables: run, phase, score.
+    """Ask the store in SQL. Tables: run, phase, score, serving.
 
     Example: kilowit query "select run_id, value from score where metric = 'rouge2'"
     """
@@ -272,6 +265,10 @@ def evaluate(
     from kilowit.cli import evaluating
 
     evaluating.evaluate(predictions, metrics, compare, as_json=as_json)
+
+
+app.command()(serving_verbs.summarize)
+app.command()(serving_verbs.export)
 
 
 @metrics_app.command()

@@ -6,6 +6,7 @@ Its docstring is its card. It defines
     PRECISIONS  number formats that `export` can leave, the first is the default
     DEVICES     "cpu", "cuda": where it runs
     REQUIRES    import names of the packages that running needs, torch among them where it does
+    READS_MODEL_FOLDER  True where `load` takes a folder as save_pretrained leaves it too; left out = False
     EXTRA       the extra of pyproject.toml that brings them; left out = ``train``
     export(model: Path, folder: Path, precision: str) -> None
                 from a folder as save_pretrained leaves it, with its tokenizer, to one that `load` takes

@@ -1,12 +1,25 @@
-"""What a runtime is asked to do, checked before it computes: one clear error for what no model could do."""
+"""What a runtime is asked to do, checked before it computes: one clear error for what no model could do.
+
+This file is copied into exported folders: it imports `kilowit.errors` and `kilowit.parts.runtime` alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from kilowit.errors import PartError
-from kilowit.parts.model import PositionLimits
 from kilowit.parts.runtime import GenerateOptions
+
+
+class PositionLimits(Protocol):
+    """Longest source and target that a model has positions for, tokens; None = no limit."""
+
+    @property
+    def source(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def target(self) -> int | None: ...  # noqa: D102
 
 
 def check_request(

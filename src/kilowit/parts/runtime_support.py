@@ -81,9 +81,16 @@ def require_packages(name: str) -> None:
     """
     module = parts.load("runtimes", name)
     for package in support_of(name).requires:
-        if importlib.util.find_spec(package) is None:
+        if not _is_installed(package):
             extra = getattr(module, "EXTRA", "train")
             raise PartError(
                 f'runtime "{name}" needs the package {package}',
                 hint=f"Install it: pip install 'kilowit[{extra}]'.",
             )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of a package within one that is not there
+        return False

@@ -23,7 +23,7 @@ def generation_config(model: Any, settings: PredictSettings) -> Any:
     Where the study wants summaries shorter than the family's minimum, the minimum gives way.
     """
     config = copy.deepcopy(model.generation_config)
-    config.update(**settings.model_dump(exclude={"batch_size"}, exclude_none=True))
+    config.update(**settings.model_dump(exclude={"batch_size", "runtime"}, exclude_none=True))
     if settings.min_new_tokens is None and config.min_new_tokens is not None:
         config.min_new_tokens = min(config.min_new_tokens, config.max_new_tokens)
     return config

@@ -20,8 +20,9 @@ from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
 from kilowit.parts.model import LoadedModel
+from kilowit.parts.runtime_support import require_packages
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
-from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
+from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score, ServedRuntime
 from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
 from kilowit.run.predictions import add_scores, write_predictions
 from kilowit.run.ranks import ALONE, Rank
@@ -48,6 +49,7 @@ class CellRun:
     dataset: DatasetFacts | None = None
     methods: list[MethodEvidence] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
+    serving: list[ServedRuntime] = field(default_factory=list)
     notebooks: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods, by name
     rank: Rank = ALONE
 
@@ -137,6 +139,8 @@ def load(run: CellRun, corpus: Corpus) -> LoadedModel:
         family = _family_name(run)
         require_machine(run.cell.methods)
         run.settings = plan_settings(run.cell.settings, run.cell.methods, family)
+        for chosen in run.settings.runtimes:
+            require_packages(chosen.name)
         train = run.settings.train
         loaded = load_model(
             run.cell.model,
@@ -317,22 +321,27 @@ def save(run: CellRun, loaded: LoadedModel) -> None:
 def predict(run: CellRun, corpus: Corpus, loaded: LoadedModel, test: TokenizedSplit) -> list[str]:
     """Summarize the test split with beam search and leave the summaries in predictions.jsonl."""
     from kilowit.run.generate import generate_summaries, generation_config
+    from kilowit.run.runtime import generate_by_runtime, ready_runtime
 
     config = generation_config(loaded.model, run.settings.predict)
     batch_size = run.settings.predict.batch_size or 2 * run.settings.train.batch_size
     run.meter.note("generation", "settings in force", batch_size=batch_size, **config.to_diff_dict())
-    with run.phase("predict") as phase:
-        generated = generate_summaries(
-            loaded.model,
-            loaded.tokenizer,
-            test.source_tokens,
-            config=config,
-            batch_size=batch_size,
-            precision=run.settings.precision,
-            dimensions=dimensions_of(loaded),
-            synchronize=synchronize,
-            on_batch=run.progress("predict", len(test)),
-        )
+    with ready_runtime(run, loaded) as summarizer, run.phase("predict") as phase:
+        report = run.progress("predict", len(test))
+        if summarizer is not None:
+            generated = generate_by_runtime(summarizer, loaded, test.source_tokens, config, batch_size, report)
+        else:
+            generated = generate_summaries(
+                loaded.model,
+                loaded.tokenizer,
+                test.source_tokens,
+                config=config,
+                batch_size=batch_size,
+                precision=run.settings.precision,
+                dimensions=dimensions_of(loaded),
+                synchronize=synchronize,
+                on_batch=report,
+            )
         phase.count(num_input_tokens=sum(test.source_lengths), flop_total=generated.flop_total)
         phase.set(flop_source="formula")
         _leave_predictions(run, phase, corpus, generated)
@@ -364,7 +373,8 @@ def _leave_predictions(run: CellRun, phase: Any, corpus: Corpus, generated: Gene
         for i, (row_id, text) in enumerate(zip(corpus.test.ids, generated.texts, strict=True))
     ]
     write_predictions(run.folder.predictions_path, rows)
-    phase.set(**latency_percentiles(generated.latency_second))
+    if generated.latency_second:
+        phase.set(**latency_percentiles(generated.latency_second))
     phase.set(disk_kept_byte=run.folder.predictions_path.stat().st_size)
 
 

@@ -23,6 +23,7 @@ FAMILIES: Final = ("bart", "mt5", "pegasus", "t5")
 PRECISIONS: Final = ("fp32", "bf16", "fp16")
 DEVICES: Final = ("cpu", "cuda")
 REQUIRES: Final = ("torch", "transformers")
+READS_MODEL_FOLDER: Final = True
 
 
 def export(model: Path, folder: Path, precision: str) -> None:

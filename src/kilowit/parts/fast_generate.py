@@ -62,7 +62,7 @@ class FastGenerator:
         written: list[list[int]] = [[] for _ in sources]
         with torch.inference_mode():
             rules = TokenRules(tokens, options, size, self.device)
-            for places in self._batches(sources, options):
+            for places in self.plan_batches(sources, options):
                 for done, rows in self._decode([sources[i] for i in places], places, rules):
                     for place, row in zip(done, rows, strict=True):
                         written[place] = new_tokens(row, tokens.end)
@@ -70,7 +70,7 @@ class FastGenerator:
                         on_done(done)
         return written
 
-    def _batches(self, sources: Sequence[Sequence[int]], options: GenerateOptions) -> Iterator[list[int]]:
+    def plan_batches(self, sources: Sequence[Sequence[int]], options: GenerateOptions) -> Iterator[list[int]]:
         """Yield what is decoded together, longest sources first, within the batch size and the memory."""
         budget_byte, used_byte = self._budget_byte(), 0
         batch: list[int] = []

@@ -42,7 +42,7 @@ class FastGenerator:
         """
         self.model = loaded.model
         self._limits = loaded.family.position_limits(loaded.model.config.to_dict())
-        self._tokens = special_tokens(loaded.model)
+        self.tokens = special_tokens(loaded.model)
         self.decoder = FastDecoder(read_decoder(loaded.model))
         self.device = self.model.device
         self._graphs: OrderedDict[Any, GraphedBatch] = OrderedDict()
@@ -58,11 +58,11 @@ class FastGenerator:
         """
         size = self.decoder.weights.vocabulary_size
         check_request(sources, options, self._limits, size)
-        tokens = self._tokens
+        tokens = self.tokens
         written: list[list[int]] = [[] for _ in sources]
         with torch.inference_mode():
             rules = TokenRules(tokens, options, size, self.device)
-            for places in self._batches(sources, options):
+            for places in self.plan_batches(sources, options):
                 for done, rows in self._decode([sources[i] for i in places], places, rules):
                     for place, row in zip(done, rows, strict=True):
                         written[place] = new_tokens(row, tokens.end)
@@ -70,7 +70,7 @@ class FastGenerator:
                         on_done(done)
         return written
 
-    def _batches(self, sources: Sequence[Sequence[int]], options: GenerateOptions) -> Iterator[list[int]]:
+    def plan_batches(self, sources: Sequence[Sequence[int]], options: GenerateOptions) -> Iterator[list[int]]:
         """Yield what is decoded together, longest sources first, within the batch size and the memory."""
         budget_byte, used_byte = self._budget_byte(), 0
         batch: list[int] = []
@@ -106,9 +106,9 @@ class FastGenerator:
         is_graphed = self.device.type == "cuda" and len(sources) * rules.options.num_beams <= GRAPH_ROWS
         if is_graphed:
             graphed = self._graph(sources, rules)
-            batch = graphed.fill(self._encode(sources, SOURCE_MULTIPLE), places)
+            batch = graphed.fill(self.encode(sources, SOURCE_MULTIPLE), places)
         else:
-            batch = DecodeBatch(self.decoder, rules, [self._encode(part) for part in self._parts(sources)], places)
+            batch = DecodeBatch(self.decoder, rules, [self.encode(part) for part in self._parts(sources)], places)
         advance = graphed.advance if is_graphed else batch.advance
         for place in range(rules.options.max_new_tokens):
             advance(place)
@@ -146,9 +146,10 @@ class FastGenerator:
             yield sources[start:end]
             start = end
 
-    def _encode(self, sources: Sequence[Sequence[int]], multiple: int | None = None) -> Segment:
+    def encode(self, sources: Sequence[Sequence[int]], multiple: int | None = None) -> Segment:
+        """Read sources together: their keys and values, padded to the longest, rounded up to `multiple`."""
         multiple = multiple or (CUDA_MULTIPLE if self.device.type == "cuda" else 1)
-        inputs = source_batch(sources, self._tokens.pad, multiple)
+        inputs = source_batch(sources, self.tokens.pad, multiple)
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
         return self.decoder.read_source(self.model.get_encoder()(**inputs)[0], inputs["attention_mask"])
 

@@ -113,8 +113,6 @@ def test_summaries_of_a_run_go_to_stdout_and_its_bill_to_stderr(
     assert found["metered"]["total"]["energy_total_joule"] > 0
 
 
-
-
 def test_a_run_is_shown_and_queried_with_what_it_served(
     served: tuple[Path, Record], capsys: pytest.CaptureFixture[str]
 ) -> None:

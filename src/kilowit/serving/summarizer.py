@@ -207,9 +207,7 @@ def open_exported(folder: Path, chosen: RuntimeSettings, device: Device | None =
     return Summarizer(codec, generator, codec.manifest.generate, chosen.label, where)
 
 
-def _open(
-    source: Source, chosen: RuntimeSettings, device: Device | None, max_source_tokens: int | None
-) -> Summarizer:
+def _open(source: Source, chosen: RuntimeSettings, device: Device | None, max_source_tokens: int | None) -> Summarizer:
     longest = max_source_tokens or source.max_source_tokens
     if source.manifest is None:
         found = _open_model(source.folder, chosen, device, longest)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_summarizer import installed
 
 import kilowit
 from kilowit.errors import PartError
 from kilowit.serving import Summarizer
-from test_summarizer import installed
 
 LONG = " ".join(random.Random(0).choices(["return", "value", "list", "key"], k=100_000))
 DOCUMENTS = {

@@ -31,7 +31,7 @@ class Bench:
         self.second += second
 
     def answer(self, documents: Sequence[str], size: int) -> list[Written]:
-        assert 0 < len(documents)
+        assert len(documents) > 0
         self.calls.append(list(documents))
         for start in range(0, len(documents), size):
             self.second += 0.2 + 0.1 * (len(documents[start : start + size]) - 1)

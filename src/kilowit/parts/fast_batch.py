@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 
 from kilowit.parts.fast_decoder import FastDecoder, Segment, SelfCache
-from kilowit.parts.token_search import BeamSearch, GreedySearch, TokenRules
+from kilowit.parts.fast_search import BeamSearch, GreedySearch, TokenRules
 
 KEYS_MULTIPLE: Final = 16  # CUDA's attention kernels copy a mask whose last dimension is not a multiple of it
 CHECK_EVERY: Final = 4  # steps between two looks at what is finished on a GPU: each look waits for it

@@ -15,6 +15,7 @@ import torch
 from kilowit.parts.fast_batch import RETIRE_FRACTION, DecodeBatch
 from kilowit.parts.fast_decoder import FastDecoder, Segment
 from kilowit.parts.fast_graph import GRAPH_ROWS, NUM_GRAPHS, SOURCE_MULTIPLE, GraphedBatch
+from kilowit.parts.fast_search import SpecialTokens, TokenRules
 from kilowit.parts.fast_weights import read_decoder
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.padding import source_batch
@@ -22,7 +23,6 @@ from kilowit.parts.pretrained import special_ids
 from kilowit.parts.runtime import GenerateOptions, OnDone
 from kilowit.parts.runtime_request import check_request
 from kilowit.parts.stock_generate import new_tokens
-from kilowit.parts.token_search import SpecialTokens, TokenRules
 
 MEMORY_FRACTION: Final = 0.6  # of what is free: the rest is the encoder's, and for what others take meanwhile
 ENCODED_TOKENS: Final = {"cpu": 4096, "cuda": 32768}  # padded source tokens that are encoded at once
@@ -40,7 +40,9 @@ class FastGenerator:
         Raises:
             PartError: see `read_decoder`.
         """
-        self.model, self.family = loaded.model, loaded.family
+        self.model = loaded.model
+        self._limits = loaded.family.position_limits(loaded.model.config.to_dict())
+        self._tokens = special_tokens(loaded.model)
         self.decoder = FastDecoder(read_decoder(loaded.model))
         self.device = self.model.device
         self._graphs: OrderedDict[Any, GraphedBatch] = OrderedDict()
@@ -55,8 +57,8 @@ class FastGenerator:
             PartError: see `check_request`.
         """
         size = self.decoder.weights.vocabulary_size
-        check_request(sources, options, self.family.position_limits(self.model.config.to_dict()), size)
-        tokens = special_tokens(self.model)
+        check_request(sources, options, self._limits, size)
+        tokens = self._tokens
         written: list[list[int]] = [[] for _ in sources]
         with torch.inference_mode():
             rules = TokenRules(tokens, options, size, self.device)
@@ -146,7 +148,7 @@ class FastGenerator:
 
     def _encode(self, sources: Sequence[Sequence[int]], multiple: int | None = None) -> Segment:
         multiple = multiple or (CUDA_MULTIPLE if self.device.type == "cuda" else 1)
-        inputs = source_batch(sources, special_tokens(self.model).pad, multiple)
+        inputs = source_batch(sources, self._tokens.pad, multiple)
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
         return self.decoder.read_source(self.model.get_encoder()(**inputs)[0], inputs["attention_mask"])
 

@@ -12,7 +12,7 @@ import torch
 
 from kilowit.parts.fast_batch import DecodeBatch
 from kilowit.parts.fast_decoder import FastDecoder, Segment
-from kilowit.parts.token_search import TokenRules
+from kilowit.parts.fast_search import TokenRules
 
 GRAPH_ROWS: Final = 256  # beams in all; above it the GPU computes longer than Python takes to launch a step
 SOURCE_MULTIPLE: Final = 64  # source lengths are rounded up to it, so that few graphs serve all lengths

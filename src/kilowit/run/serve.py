@@ -8,7 +8,6 @@ its message goes into the record, and the others are served.
 from __future__ import annotations
 
 import dataclasses
-import gc
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
@@ -31,7 +30,7 @@ from kilowit.serving.agreement import agreement
 from kilowit.serving.folder import export_folder, precision_of
 from kilowit.serving.scenarios import Served, play, warm_up
 from kilowit.serving.source import DEFAULT_RUNTIME
-from kilowit.serving.summarizer import Summarizer, Written, device_for, open_exported
+from kilowit.serving.summarizer import Summarizer, Written, device_for, open_exported, release_memory
 from kilowit.settings import RuntimeSettings, ScenarioName, ServeSettings
 
 REFERENCE: Final = RuntimeSettings(name=DEFAULT_RUNTIME, precision="fp32")
@@ -47,7 +46,7 @@ def serve(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> None:
             model = model_folder(run, loaded, Path(name))
             options = options_of(generation_config(loaded.model, run.settings.predict), settings.batch_size)
             loaded.model = None  # its work is done; the runtimes load their own
-            gc.collect()
+            release_memory()
         bench = _Bench(run, corpus, settings, options, model, Path(name))
         written = {i: bench.serve(i, chosen) for i, chosen in enumerate(settings.runtimes)}
         bench.compare(written)

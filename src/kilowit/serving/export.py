@@ -87,7 +87,7 @@ def _write(
         )
         manifest = restate(workspace, generate=generate_options(manifest.generate, source.predict))
     metered = meter.stop()
-    card = model_card(source, manifest, metered, factors)
+    card = model_card(source, workspace, manifest, metered, factors)
     with store_errors(out):
         (workspace / CARD_FILE).write_text(card, encoding="utf-8")
         disk_byte = sum(item.stat().st_size for item in workspace.rglob("*") if item.is_file())

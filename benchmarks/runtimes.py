@@ -250,6 +250,7 @@ if __name__ == "__main__":
     parser.add_argument("--documents", type=int, default=200)
     parser.add_argument("--folder", type=Path, help="where models and exports stay; default: nowhere")
     arguments = parser.parse_args()
+    arguments.corpus = arguments.corpus and arguments.corpus.resolve()
     measure = {"speed": speed, "memory": memory, "fidelity": fidelity}[arguments.what]
     with tempfile.TemporaryDirectory() as temporary:
         place = arguments.folder or Path(temporary)

@@ -21,7 +21,7 @@ NORMALIZATION: Final = {
 }
 
 
-class _Converter(TransformersConverter):
+class _Converter(TransformersConverter):  # type: ignore[misc]  # the package has no types
     """Converts a model that is in memory already."""
 
     def __init__(self, path: Path, model: Any, tokenizer: Any) -> None:

@@ -25,6 +25,7 @@ def test_greedy_tokens_equal_those_of_generate(tmp_path: Path, family: str) -> N
     for options in (
         GenerateOptions(max_new_tokens=20),
         GenerateOptions(max_new_tokens=20, min_new_tokens=8, no_repeat_ngram_size=2, batch_size=5),
+        GenerateOptions(max_new_tokens=9, min_new_tokens=9),
         GenerateOptions(max_new_tokens=1),
     ):
         done: list[int] = []

@@ -82,12 +82,12 @@ def test_smaller_formats_are_smaller_and_write_nearly_the_same(tmp_path: Path, p
 
 def test_an_export_that_computes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kilowit.parts import onnx_export
+    from kilowit.parts.seq2seq_weights import read_weights
 
     def wrong(model: Any) -> Any:
         weights = read_weights(model)
         return replace(weights, norms_first=not weights.norms_first)
 
-    read_weights = onnx_export.read_weights
     monkeypatch.setattr(onnx_export, "read_weights", wrong)
     with pytest.raises(PartError, match="the export is wrong: at step 0"):
         onnxruntime.export(save(sharp_model("bart"), tmp_path / "model"), tmp_path / "onnx", "fp32")

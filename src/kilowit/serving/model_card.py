@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import yaml
 
+from kilowit.cell import Cell
 from kilowit.factors.derive import Derived, derive
 from kilowit.meter import MeterResult
 from kilowit.parts.text_codec import Manifest
 from kilowit.record import PhaseFigures, Record, ServedRuntime, ServedScenario
 from kilowit.serving.folder import precision_of
 from kilowit.serving.making import making_figures
-from kilowit.serving.source import Source
+from kilowit.serving.source import DEFAULT_RUNTIME, Source
 from kilowit.settings import FactorSettings, RuntimeSettings
 
 CARD_FILE: Final = "README.md"
@@ -43,7 +44,7 @@ def model_card(
     priced = factors if factors is not None and factors.model_dump(exclude_none=True) else _factors_of(record)
     making = None if record is None else making_figures(record)
     made = None if making is None else _derived(making, priced)
-    facts = _front_matter(manifest, record, made, priced)
+    facts = _front_matter(source, manifest, record, made, priced)
     front = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=100)
     sections = [
         f"# {manifest.name}",
@@ -69,7 +70,7 @@ def _derived(figures: PhaseFigures, factors: FactorSettings) -> Derived:
 
 
 def _front_matter(
-    manifest: Manifest, record: Record | None, made: Derived | None, factors: FactorSettings
+    source: Source, manifest: Manifest, record: Record | None, made: Derived | None, factors: FactorSettings
 ) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": _LIBRARIES.get(manifest.runtime, manifest.runtime),
@@ -82,7 +83,7 @@ def _front_matter(
         if record.dataset.source.startswith("hub:"):  # the hub knows no other names
             front["datasets"] = [record.dataset.source.removeprefix("hub:").partition("@")[0]]
         front["metrics"] = sorted({"rouge" if s.metric.startswith("rouge") else s.metric for s in record.scores})
-        if _is_as_scored(manifest, record):
+        if _is_as_scored(manifest, source, record):
             front["model-index"] = [_results(manifest, record)]
     if manifest.source.startswith("hub:") or (record and record.model and record.model.source.startswith("hub:")):
         origin = record.model.source if record is not None and record.model is not None else manifest.source
@@ -102,10 +103,14 @@ def _is_from_scratch(record: Record) -> bool:
     return record.model is not None and record.model.source.startswith("scratch:")
 
 
-def _is_as_scored(manifest: Manifest, record: Record) -> bool:
-    """Whether the run's scores are of this runtime and precision: transformers writes as torch in fp32 does."""
-    own = record.cell.get("settings", {}).get("predict", {}).get("runtime") or {"name": "torch", "precision": "fp32"}
-    chosen = RuntimeSettings.model_validate(own)
+def _is_as_scored(manifest: Manifest, source: Source, record: Record) -> bool:
+    """Whether the run's scores are of this runtime and precision: transformers writes as torch in fp32 does.
+
+    What a method exported in its own way is not made again here, and its scores are not claimed.
+    """
+    if any(hasattr(call.module, "compress_trained") for call in Cell.from_dict(record.cell).methods):
+        return False
+    chosen = source.runtime or RuntimeSettings(name=DEFAULT_RUNTIME)
     return (chosen.name, precision_of(chosen)) == (manifest.runtime, manifest.precision)
 
 

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from kilowit.cell import Cell
 from kilowit.errors import PartError, StoreError, StudyError, near_name_hint
+from kilowit.parts import catalogue
+from kilowit.parts.method import plan_settings
 from kilowit.parts.runtime import GenerateOptions
 from kilowit.parts.text_codec import MANIFEST_FILE, Manifest
 from kilowit.settings import PredictSettings, RuntimeSettings
@@ -80,14 +82,17 @@ def _of_run(run: RunFolder) -> Source:
             place=str(run.path),
             hint="Run the study again with --set measure.keep_model=true.",
         )
+    config = catalogue.read_config(run.model_path)
+    family = catalogue.family_of(config, place=str(run.model_path))
+    settings = plan_settings(cell.settings, cell.methods, family.name)  # a method may name the runtime
     return Source(
         run.model_path,
         cell.label,
         f"run:{run.run_id}",
         run=run,
-        runtime=cell.settings.predict.runtime,
-        predict=cell.settings.predict,
-        max_source_tokens=cell.settings.train.max_source_tokens,
+        runtime=settings.predict.runtime,
+        predict=settings.predict,
+        max_source_tokens=settings.train.max_source_tokens,
     )
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import kilowit
+import worker_cells
 from hub_stand_in import commit, hub_stand_in
-from kilowit.errors import PartError, StudyError
+from kilowit.errors import PartError, StoreError, StudyError
 from kilowit.parts.runtime_support import require_packages, support_matrix
 from kilowit.parts.text_codec import Manifest
 from kilowit.serving.folder import export_folder
+from kilowit.serving.source import find_source
 from kilowit.settings import RuntimeSettings
 from tiny_summarizer import tiny_corpus
 
@@ -125,6 +127,17 @@ def test_an_id_of_the_hub_is_fetched_once_and_then_found_offline(model_folder: P
     assert origin == f"hub:acme/tiny@{commit('models', 'acme/tiny', 'main')}"
     assert offline.stdout == online.stdout
     assert (Path(folder) / "model.safetensors").is_file()
+
+
+def test_a_run_is_asked_as_its_study_and_its_methods_say(model_folder: Path, tmp_path: Path) -> None:
+    run = worker_cells.create(tmp_path, recipe="[ctranslate2_int8]")
+    with pytest.raises(StoreError, match=r"kept no model: measure\.keep_model was false"):
+        find_source(run.path)
+    shutil.copytree(model_folder, run.model_path)
+    source = find_source(run.path)
+    assert source.runtime == RuntimeSettings(name="ctranslate2", precision="int8")
+    assert (source.predict.num_beams, source.max_source_tokens) == (2, 40)
+    assert source.origin == f"run:{run.run_id}"
 
 
 def test_what_is_no_model_is_refused_with_its_place(tmp_path: Path) -> None:

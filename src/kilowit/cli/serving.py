@@ -60,6 +60,8 @@ def summarize(asked: Asked, path: str, column: str | None, factors: FactorSettin
     """
     predict_settings(asked.predict)
     carbon(factors.region)  # refused before anything is loaded
+    if path == STANDARD_INPUT and sys.stdin.isatty():
+        say("Reading the document from the terminal; Ctrl-D ends it.")
     documents = read_documents(path, column)
     summaries: list[str] = []
 

@@ -1,17 +1,17 @@
 """Does torch_fast write what transformers writes? Token by token, on 2,000 real documents, with a trained model.
 
-    python benchmarks/generate_equality.py [--train-second 120] [--documents 2000] [--model FOLDER]
+    python benchmarks/generate_equality.py [--train-second 120] [--documents 2000] [--model FOLDER] [--device cuda]
 
 Trains a small BART on SAMSum for a while, for random weights write the same few tokens whatever is read; or takes the
 model in FOLDER. Then both write summaries of the documents in fp32 under three settings, and torch_fast once more in
 bf16: how many summaries are the same to the token, and what the paired ROUGE says. The documents are SAMSum's test and
-validation split and DialogSum's test split, from ../shared. The exit code is 1 if one token differs in fp32.
+validation split and the last of its training split, which are not trained on; from studies/data (`make gpu-data`) or
+../shared. The exit code is 1 if one token differs in fp32.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -32,8 +32,12 @@ from kilowit.parts.stock_generate import StockGenerator
 from kilowit.run.batches import Collator, tokenize_split, tokenize_texts
 from kilowit.statistics.contrast import contrast_of_outputs
 
-CORPORA: Final = Path(__file__).resolve().parents[2] / "shared" / "data" / "corpora"
-FILES: Final = ("samsum/test.jsonl", "samsum/validation.jsonl", "dialogsum/test.jsonl")
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+PLACES: Final = (
+    REPOSITORY / "studies" / "data" / "samsum",
+    REPOSITORY.parent / "shared" / "data" / "corpora" / "samsum",
+)
+NUM_HELD_OUT: Final = 400  # last documents of the training split
 MAX_SOURCE_TOKENS, MAX_TARGET_TOKENS, BATCH_SIZE = 256, 64, 16
 SETTINGS: Final = {
     "greedy": GenerateOptions(1, 40, batch_size=64),
@@ -46,35 +50,42 @@ Tokens = Sequence[Sequence[int]]
 
 def read_corpus() -> Corpus:
     """Return SAMSum."""
-    files = {name: str(CORPORA / "samsum" / f"{name}.jsonl") for name in ("train", "validation", "test")}
+    folder = next(place for place in PLACES if place.is_dir())
+    files = {name: str(folder / f"{name}.jsonl") for name in ("train", "validation", "test")}
     return local_files.load(local_files.Options(**files))
 
 
-def read_documents(number: int) -> tuple[list[str], list[str]]:
+def read_documents(corpus: Corpus, number: int) -> tuple[list[str], list[str]]:
     """Return documents and their reference summaries."""
-    rows = [json.loads(line) for name in FILES for line in (CORPORA / name).read_text(encoding="utf-8").splitlines()]
-    return [row["document"] for row in rows[:number]], [row["summary"] for row in rows[:number]]
+    texts = [
+        [
+            *getattr(corpus.test, column),
+            *getattr(corpus.validation, column),
+            *getattr(corpus.train, column)[-NUM_HELD_OUT:],
+        ]
+        for column in ("documents", "summaries")
+    ]
+    return texts[0][:number], texts[1][:number]
 
 
-def train_small(seconds: float) -> LoadedModel:
+def train_small(corpus: Corpus, seconds: float, device: str) -> LoadedModel:
     """Train a BART of 1.7 M parameters for a while, batches of similar length in random order."""
-    corpus = read_corpus()
     loaded = load_model(
         {"scratch": "bart-tiny"}, corpus=corpus, seed=0,
         max_source_tokens=MAX_SOURCE_TOKENS, max_target_tokens=MAX_TARGET_TOKENS,
     )  # fmt: skip
-    model, tokenizer = loaded.model.train(), loaded.tokenizer
+    model, tokenizer = loaded.model.to(device).train(), loaded.tokenizer
     split = tokenize_split(
         corpus.train, tokenizer, prefix="", max_source_tokens=MAX_SOURCE_TOKENS, max_target_tokens=MAX_TARGET_TOKENS
     )
     collate = Collator(split, tokenizer.pad_token_id, model.prepare_decoder_input_ids_from_labels)
-    order = sorted(range(len(split)), key=lambda i: split.source_lengths[i])
+    order = sorted(range(len(split) - NUM_HELD_OUT), key=lambda i: split.source_lengths[i])
     batches = [order[i : i + BATCH_SIZE] for i in range(0, len(order), BATCH_SIZE)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     draw, began, losses = torch.Generator().manual_seed(0), time.perf_counter(), []
     while time.perf_counter() - began < seconds:
         number = int(torch.randint(len(batches), (1,), generator=draw))
-        loss = model(**collate(batches[number])).loss
+        loss = model(**{name: tensor.to(device) for name, tensor in collate(batches[number]).items()}).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -114,12 +125,14 @@ def main() -> int:
     parser.add_argument("--train-second", type=float, default=120.0)
     parser.add_argument("--documents", type=int, default=2000)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    loaded = load_folder(given.model) if given.model else train_small(given.train_second)
-    loaded.model.eval()
-    documents, references = read_documents(given.documents)
+    corpus = read_corpus()
+    loaded = load_folder(given.model) if given.model else train_small(corpus, given.train_second, given.device)
+    loaded.model.to(given.device).eval()
+    documents, references = read_documents(corpus, given.documents)
     sources = [list(row) for row in tokenize_texts(documents, loaded.tokenizer, "text", MAX_SOURCE_TOKENS)]
     stock, fast = StockGenerator(loaded), FastGenerator(loaded)
     bars: list[Bar] = []

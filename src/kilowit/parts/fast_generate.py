@@ -17,7 +17,7 @@ from kilowit.parts.fast_decoder import FastDecoder, Segment
 from kilowit.parts.fast_graph import GRAPH_ROWS, NUM_GRAPHS, SOURCE_MULTIPLE, GraphedBatch
 from kilowit.parts.fast_search import SpecialTokens, TokenRules
 from kilowit.parts.fast_weights import read_decoder
-from kilowit.parts.model import LoadedModel
+from kilowit.parts.model import LoadedModel, PositionLimits
 from kilowit.parts.padding import source_batch
 from kilowit.parts.pretrained import special_ids
 from kilowit.parts.runtime import GenerateOptions, OnDone
@@ -28,23 +28,20 @@ MEMORY_FRACTION: Final = 0.6  # of what is free: the rest is the encoder's, and 
 ENCODED_TOKENS: Final = {"cpu": 4096, "cuda": 32768}  # padded source tokens that are encoded at once
 NUM_ENCODED: Final = {"cpu": 4, "cuda": 64}  # sources that are encoded together though their lengths differ
 SHORTEST_FRACTION: Final = 0.8  # of the longest length: shorter sources begin a segment of their own
+FLOAT_BYTE: Final = 4
 CUDA_MULTIPLE: Final = 16  # see fast_batch.KEYS_MULTIPLE
 
 
-class FastGenerator:
-    """A BART, PEGASUS or T5 that writes the tokens of transformers' `generate`, cheaper."""
+class BatchGenerator:
+    """Searches with a decoder of `fast_decoder`'s kind: in batches, longest sources first.
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        """Read the decoder's weights; the encoder stays as it is.
+    Args:
+        decoder: steps and reads sources; on `device`.
+        limits: longest source and target.
+    """
 
-        Raises:
-            PartError: see `read_decoder`.
-        """
-        self.model = loaded.model
-        self._limits = loaded.family.position_limits(loaded.model.config.to_dict())
-        self.tokens = special_tokens(loaded.model)
-        self.decoder = FastDecoder(read_decoder(loaded.model))
-        self.device = self.model.device
+    def __init__(self, decoder: Any, tokens: SpecialTokens, limits: PositionLimits, device: torch.device) -> None:
+        self.decoder, self.tokens, self.device, self._limits = decoder, tokens, device, limits
         self._graphs: OrderedDict[Any, GraphedBatch] = OrderedDict()
         self._pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
 
@@ -56,7 +53,7 @@ class FastGenerator:
         Raises:
             PartError: see `check_request`.
         """
-        size = self.decoder.weights.vocabulary_size
+        size = self.decoder.vocabulary_size
         check_request(sources, options, self._limits, size)
         tokens = self.tokens
         written: list[list[int]] = [[] for _ in sources]
@@ -93,11 +90,9 @@ class FastGenerator:
 
     def _source_byte(self, length: int, options: GenerateOptions) -> int:
         """Return what one source takes while it is decoded: caches, and scores of its beams in two formats."""
-        weights = self.decoder.weights
-        element = weights.embeddings.element_size()
-        width = sum(layer.num_heads * layer.head_width for layer in weights.layers)
-        caches = 2 * width * (length + options.num_beams * options.max_new_tokens) * element
-        return caches + options.num_beams * weights.vocabulary_size * (element + 2 * 4)
+        position_byte = sum(pair.nbytes for pair in self.decoder.empty_cache(1, 1, 1).layers)
+        caches = position_byte * (length + options.num_beams * options.max_new_tokens)
+        return caches + options.num_beams * self.decoder.vocabulary_size * 3 * FLOAT_BYTE
 
     def _decode(
         self, sources: Sequence[Sequence[int]], places: Sequence[int], rules: TokenRules
@@ -108,7 +103,7 @@ class FastGenerator:
             graphed = self._graph(sources, rules)
             batch = graphed.fill(self.encode(sources, SOURCE_MULTIPLE), places)
         else:
-            batch = DecodeBatch(self.decoder, rules, [self.encode(part) for part in self._parts(sources)], places)
+            batch = DecodeBatch(self.decoder, rules, [self.encode(part) for part in self.split(sources)], places)
         advance = graphed.advance if is_graphed else batch.advance
         for place in range(rules.options.max_new_tokens):
             advance(place)
@@ -134,7 +129,7 @@ class FastGenerator:
         self._graphs.move_to_end(key)
         return self._graphs[key]
 
-    def _parts(self, sources: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    def split(self, sources: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
         """Yield runs of sources, which come longest first, that are encoded with little padding."""
         kind, start = self.device.type, 0
         for end in range(1, len(sources) + 1):
@@ -151,7 +146,31 @@ class FastGenerator:
         multiple = multiple or (CUDA_MULTIPLE if self.device.type == "cuda" else 1)
         inputs = source_batch(sources, self.tokens.pad, multiple)
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
-        return self.decoder.read_source(self.model.get_encoder()(**inputs)[0], inputs["attention_mask"])
+        return self.read(**inputs)
+
+    def read(self, input_ids: Any, attention_mask: Any) -> Segment:
+        """Encode sources [B, S] and compute their keys and values."""
+        raise NotImplementedError
+
+
+class FastGenerator(BatchGenerator):
+    """A BART, PEGASUS or T5 that writes the tokens of transformers' `generate`, cheaper."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        """Read the decoder's weights; the encoder stays as it is.
+
+        Raises:
+            PartError: see `read_decoder`.
+        """
+        self.model = loaded.model
+        limits = loaded.family.position_limits(loaded.model.config.to_dict())
+        decoder = FastDecoder(read_decoder(loaded.model))
+        super().__init__(decoder, special_tokens(loaded.model), limits, loaded.model.device)
+
+    def read(self, input_ids: Any, attention_mask: Any) -> Segment:
+        """Encode sources [B, S] and compute their keys and values."""
+        states_BSD = self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)[0]
+        return self.decoder.read_source(states_BSD, attention_mask)
 
 
 def special_tokens(model: Any) -> SpecialTokens:

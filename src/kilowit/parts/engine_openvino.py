@@ -27,6 +27,7 @@ class OpenVinoGenerator:
 
     def __init__(self, folder: Path, options: RuntimeOptions) -> None:
         self.manifest = Manifest.read(folder)
+        self.manifest.check_precision(options.precision, folder)
         core = openvino.Core()
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if options.num_threads is not None:

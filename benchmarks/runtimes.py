@@ -193,10 +193,10 @@ def train(corpus: Path, folder: Path) -> Path:
     document = {
         "name": "runtimes",
         "models": [{"scratch": "bart-tiny"}],
-        "datasets": [{"name": "local_files", **splits, "max_test_examples": 20}],
+        "datasets": [{"name": "local_files", **splits, "max_train_examples": 6000, "max_test_examples": 20}],
         "recipes": {"plain": []},
         "train": {
-            "num_epochs": 6, "batch_size": 16, "learning_rate": 1e-3, "max_source_tokens": 128, "max_target_tokens": 48,
+            "num_epochs": 4, "batch_size": 16, "learning_rate": 1e-3, "max_source_tokens": 128, "max_target_tokens": 48,
         },
         "predict": {"num_beams": 1, "max_new_tokens": 32},
         "measure": {"idle_second": 0, "cooldown_second": 0, "keep_model": True},

@@ -100,7 +100,8 @@ def speed(args: argparse.Namespace, folder: Path) -> list[Bar]:
         }
         end = open_codec(model).manifest.special_ids.eos[0]
         source = [*np.random.default_rng(0).integers(5, 30_000, NUM_SOURCE - 1).tolist(), end]
-        for num_beams, bar in SPEED_BARS.items():
+        for num_beams in args.beams:
+            bar = SPEED_BARS[num_beams]
             options = GenerateOptions(num_beams, NUM_NEW, NUM_NEW)
             least = dict.fromkeys(engines, float("inf"))
             for round_number in range(NUM_ROUNDS + 1):
@@ -250,6 +251,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=("speed", "memory", "fidelity"))
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--shape", nargs="+", default=["bart-base"], choices=sorted(TOKENIZERS))
+    parser.add_argument("--beams", nargs="+", type=int, default=[1, 4], choices=[1, 4])
     parser.add_argument("--engine", nargs="+", help="e.g. 'onnxruntime int8', beside torch; default: all")
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--model", type=Path)

@@ -28,6 +28,7 @@ class OnnxRuntimeGenerator:
 
     def __init__(self, folder: Path, options: RuntimeOptions) -> None:
         self.manifest = Manifest.read(folder)
+        self.manifest.check_precision(options.precision, folder)
         self.encoder = _session(folder / ENCODER_FILE, options)
         self.decoder = _session(folder / DECODER_FILE, options)
         self.cross_names = [value.name for value in self.encoder.get_outputs()]

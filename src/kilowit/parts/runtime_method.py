@@ -6,6 +6,7 @@ disk, and in the memory of a process that does nothing else.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +28,11 @@ began = time.perf_counter()
 model = load(sys.argv[1], 1)
 loaded = time.perf_counter()
 model.summarize([sys.stdin.read()])
-peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
-print(1024 * int(peak), loaded - began)
+try:
+    peak = 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+except OSError:
+    peak = "null"
+print(f'{{"process_peak_memory_byte": {peak}, "process_load_second": {loaded - began:.3f}}}')
 """
 
 
@@ -82,13 +86,7 @@ def note_sizes(model: Path, folder: Path, facts: dict[str, Any]) -> None:
             place=str(folder),
             hint="Install its requirements.txt.",
         )
-    peak_byte, load_second = done.stdout.split()
-    facts.update(
-        weights_byte_before=before,
-        weights_byte_after=weights_byte(folder),
-        process_peak_memory_byte=int(peak_byte),
-        process_load_second=round(float(load_second), 3),
-    )
+    facts.update(weights_byte_before=before, weights_byte_after=weights_byte(folder), **json.loads(done.stdout))
 
 
 def weights_byte(folder: Path) -> int:

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kilowit.dataset import describe_dataset
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.meter import Meter, MeterResult
     from kilowit.plan import plan_study
@@ -36,6 +37,7 @@ __all__ = [
     "Summaries",
     "Summarizer",
     "compare",
+    "describe_dataset",
     "evaluate",
     "export_model",
     "load_summarizer",
@@ -56,6 +58,7 @@ _MODULES = {
     "Summaries": "kilowit.serving",
     "Summarizer": "kilowit.serving",
     "compare": "kilowit.report.compare",
+    "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
     "export_model": "kilowit.serving",
     "load_summarizer": "kilowit.serving",

@@ -20,6 +20,7 @@ from kilowit.cell import Cell, model_name
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
 from kilowit.parts.method import MethodCall, plan_settings, plan_size
+from kilowit.parts.metric import repeated_score
 from kilowit.parts.paper import paper_training
 from kilowit.settings import (
     Block,
@@ -31,7 +32,16 @@ from kilowit.settings import (
     Settings,
     TrainSettings,
 )
-from kilowit.study_parts import Reading, check_block, found, read_dataset, read_method, read_metric, read_model
+from kilowit.study_parts import (
+    Metric,
+    Reading,
+    check_block,
+    found,
+    read_dataset,
+    read_method,
+    read_metric,
+    read_model,
+)
 from kilowit.study_serving import check_runtimes
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
@@ -68,7 +78,9 @@ class StudyDocument(Block):
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
     serve: ServeSettings | None = Field(None, description="runtimes and patterns of requests; absent = not served")
-    metrics: list[str] = Field(["rouge"], min_length=1, description="`kilowit parts metrics` lists them")
+    metrics: list[Any] = Field(
+        ["rouge"], min_length=1, description="names, or {name: {options}}; `kilowit parts metrics` lists them"
+    )
     measure: MeasureSettings = MeasureSettings()
     factors: FactorSettings = FactorSettings()
     budget: BudgetSettings = BudgetSettings()
@@ -82,7 +94,7 @@ class Study:
     description: str
     cells: tuple[Cell, ...]
     settings: Settings
-    metrics: tuple[str, ...]
+    metrics: tuple[str | dict[str, Any], ...]
     factors: FactorSettings
     budget: BudgetSettings
     place: str
@@ -149,7 +161,7 @@ def _read(reading: Reading) -> Study:
         hardware=top.hardware if top else list(HARDWARE),
         seeds=top.seeds if top else [0],
     )
-    signatures = _each(reading, "metrics", read_metric)
+    metrics = _metrics(reading)
     _check_names(reading)
     if top is None or reading.problems:
         raise study_error(reading.problems)
@@ -158,7 +170,7 @@ def _read(reading: Reading) -> Study:
         reading.fault((), f"{axes.num_points:,} cells, more than {MAX_CELLS:,}. Split the study.")
     if reading.problems:
         raise study_error(reading.problems)
-    cells = _expand(reading, top, axes, tuple(signatures))
+    cells = _expand(reading, top, axes, metrics)
     if not cells:
         reading.fault(("exclude",), "nothing is left to run. Remove an exclusion.", at_key=True)
     if is_paper:
@@ -172,7 +184,7 @@ def _read(reading: Reading) -> Study:
         raise study_error(reading.problems)
     return Study(
         name=top.name, description=top.description, cells=cells, settings=cells[0].settings,
-        metrics=tuple(top.metrics), factors=top.factors, budget=top.budget, place=reading.document.place,
+        metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place,
         notes=tuple(reading.notes),
     )  # fmt: skip
 
@@ -219,13 +231,20 @@ def _each(reading: Reading, key: str, read: Callable[[Reading, DocumentPath, Any
     items = reading.document.value.get(key)
     values: list[Any] = []
     for i, item in enumerate(items if isinstance(items, list) else []):
-        if key == "metrics" and not isinstance(item, str):
-            continue  # pydantic has said so
         value = read(reading, (key, i), item)
         if value is not None and value in values:
             reading.fault((key, i), f"the same as {key}[{values.index(value)}]. Remove one.")
         values.append(value)
     return values
+
+
+def _metrics(reading: Reading) -> tuple[Metric, ...]:
+    """Return the metrics, of which no two may give the same score."""
+    metrics = [metric for metric in _each(reading, "metrics", read_metric) if metric is not None]
+    if not reading.problems and (twin := repeated_score(metric.call for metric in metrics)):
+        at = max(i for i, metric in enumerate(metrics) if metric.call.name == twin[1])
+        reading.fault(("metrics", at), f'gives "{twin[0]}", as a metric before it does. Leave one out.')
+    return tuple(metrics)
 
 
 def _recipes(reading: Reading) -> dict[str, tuple[MethodCall, ...]]:
@@ -292,13 +311,15 @@ def _check_exclude(reading: Reading, excludes: Iterable[Exclude], axes: _Axes) -
                 reading.fault(("exclude", i, key), f"{found(name)} matches no {key} of this study. {hint}")
 
 
-def _expand(reading: Reading, top: StudyDocument, axes: _Axes, signatures: tuple[str, ...]) -> tuple[Cell, ...]:
+def _expand(reading: Reading, top: StudyDocument, axes: _Axes, metrics: tuple[Metric, ...]) -> tuple[Cell, ...]:
     settings = Settings(train=top.train, predict=top.predict, measure=top.measure, serve=top.serve)
+    written = tuple(metric.call.written for metric in metrics)
+    signatures = tuple(metric.signature for metric in metrics)
 
     def cell(model: dict[str, Any], dataset: dict[str, Any], recipe: str, hardware: str, seed: int) -> Cell:
         return Cell(
             study_name=top.name, model=model, dataset=dataset, recipe=recipe, methods=axes.recipes.get(recipe, ()),
-            hardware=hardware, seed=seed, settings=settings, metrics=tuple(top.metrics), factors=top.factors,
+            hardware=hardware, seed=seed, settings=settings, metrics=written, factors=top.factors,
             metric_signatures=signatures, content=_content_of(reading, model, dataset),
         )  # fmt: skip
 

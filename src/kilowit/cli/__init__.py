@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from kilowit.cli import serving_verbs
-from kilowit.cli.options import AsJson, Machine, Overrides, Region, StorePath, StudyPath
+from kilowit.cli.options import RUNS, SIDE, AsJson, Machine, Overrides, Region, StorePath, StudyPath
 from kilowit.errors import KilowitError
 
 app: Final = typer.Typer(
@@ -29,9 +29,6 @@ metrics_app: Final = typer.Typer(
     help="Question the metrics themselves.\n\nExample: kilowit metrics judge qags_cnndm.json", no_args_is_help=True
 )
 app.add_typer(metrics_app, name="metrics")
-
-_RUNS: Final = Path("runs")
-_SIDE: Final = "A store's folder, recipe=bf16, a run, or a cell's label."
 
 
 def _show_version(wanted: bool) -> None:
@@ -80,7 +77,7 @@ def check(study: StudyPath, overrides: Overrides = [], as_json: AsJson = False) 
 @app.command()
 def plan(
     study: StudyPath,
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     overrides: Overrides = [],  # noqa: B006
     machine: Machine = None,
     gpu: Annotated[str | None, typer.Option(metavar="NAME", help="A GPU that need not be here, e.g. T4.")] = None,
@@ -105,7 +102,7 @@ def plan(
 @app.command()
 def run(
     study: StudyPath,
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     overrides: Overrides = [],  # noqa: B006
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report at the end.")] = False,
@@ -164,7 +161,7 @@ def meter(
 
 
 @app.command()
-def status(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
+def status(store: StorePath = RUNS, as_json: AsJson = False) -> None:
     """Say how far each study is: finished, failed, running, energy so far.
 
     Example: kilowit status --store runs
@@ -178,7 +175,7 @@ def status(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
 @app.command()
 def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or part of one.", show_default=False)],
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Show one run: what was asked, phases, scores, warnings.
@@ -194,7 +191,7 @@ def show(
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over its tables.", show_default=False)],
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Ask the store in SQL. Tables: run, phase, score, serving.
@@ -209,7 +206,7 @@ def query(
 
 @app.command()
 def report(
-    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")] = _RUNS,
+    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")] = RUNS,
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Only the runs of this study.")] = None,
     region: Region = None,
     machine: Machine = None,
@@ -230,9 +227,9 @@ def report(
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help=_SIDE, show_default=False)],
+    a: Annotated[str, typer.Argument(metavar="A", help=SIDE, show_default=False)],
     b: Annotated[str, typer.Argument(metavar="B", help="The side that is judged.", show_default=False)],
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     fail_if: Annotated[
         list[str], typer.Option(metavar="RULE", help="Exit 1 if it holds, e.g. 'rouge2<-0.005'; repeatable.")
     ] = [],  # noqa: B006
@@ -252,7 +249,12 @@ def evaluate(
     predictions: Annotated[
         Path, typer.Argument(metavar="PREDICTIONS", help="jsonl or csv: prediction, reference.", show_default=False)
     ],
-    metrics: Annotated[str, typer.Option(metavar="NAMES", help="Metrics as in a study, parted by commas.")] = "rouge",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="METRICS", help="Metrics as in a study, parted by commas: names, or {name: {option: value}}."
+        ),
+    ] = "rouge",
     compare: Annotated[
         Path | None, typer.Option(metavar="OTHER", help="Another system's file on the same examples.")
     ] = None,
@@ -277,8 +279,13 @@ def judge(
         list[Path], typer.Argument(metavar="FILE", help="JSON or jsonl of human scores.", show_default=False)
     ],
     metrics: Annotated[
-        str, typer.Option(metavar="NAMES", help="Metrics as in a study, parted by commas.")
-    ] = "rouge,chrf,extractiveness",
+        str | None,
+        typer.Option(
+            metavar="METRICS",
+            help="Metrics as in a study, parted by commas: names, or {name: {option: value}}. "
+            "None = rouge, chrf and extractiveness, of them what is installed.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how far our metrics agree with people: Kendall, Spearman and Pearson correlations with intervals.
@@ -310,7 +317,7 @@ def invalidate(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or part of one.", show_default=False)],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it must not count.", show_default=False)],
     who: Annotated[str, typer.Option(metavar="NAME", help="Who says so.", envvar="USER")] = "unknown",
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
 ) -> None:
     """Say that a run must not count: its energy stays on the bill, its cell is run again.
 
@@ -337,7 +344,34 @@ def parts(
 
 
 @app.command()
-def doctor(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
+def dataset(
+    spec: Annotated[
+        str, typer.Argument(metavar="DATASET", help="A name, a file of pairs, or a folder.", show_default=False)
+    ],
+    overrides: Overrides = [],  # noqa: B006
+    tokenizer: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Folder or hub id: lengths in its tokens, not words.")
+    ] = None,
+    max_source: Annotated[int | None, typer.Option(metavar="N", min=1, help="Mark what this length cuts.")] = None,
+    max_target: Annotated[int | None, typer.Option(metavar="N", min=1, help="Likewise of the summaries.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Measure every example, not a sample.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Describe any dataset: lengths, what each maximum length cuts, how much the summaries copy. No study is needed.
+
+    Example: kilowit dataset pairs.jsonl --set document_column=article --max-source 512
+    """
+    from kilowit.cli import dataset_view
+    from kilowit.dataset import describe_dataset
+
+    facts = describe_dataset(
+        spec, overrides=overrides, tokenizer=tokenizer, max_source=max_source, max_target=max_target, whole=whole
+    )
+    dataset_view.show_card(facts, as_json=as_json)
+
+
+@app.command()
+def doctor(store: StorePath = RUNS, as_json: AsJson = False) -> None:
     """Say what can be metered and run on this machine, and how to get more.
 
     Example: kilowit doctor

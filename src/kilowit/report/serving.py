@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kilowit.record import PhaseFigures, ServedRuntime, ServedScenario
+from kilowit.record import PhaseFigures
 from kilowit.report.pricing import Place, Priced, Pricing
 from kilowit.report.quantity import measure, number
 from kilowit.report.runs import Choice, Run, known_energy
+from kilowit.served import ServedRuntime, ServedScenario
 from kilowit.serving.making import making_figures
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval

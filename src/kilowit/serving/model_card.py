@@ -15,7 +15,8 @@ from kilowit.cell import Cell
 from kilowit.factors.derive import Derived, derive
 from kilowit.meter import MeterResult
 from kilowit.parts.text_codec import Manifest
-from kilowit.record import PhaseFigures, Record, ServedRuntime, ServedScenario
+from kilowit.record import PhaseFigures, Record
+from kilowit.served import ServedRuntime, ServedScenario
 from kilowit.serving.folder import precision_of
 from kilowit.serving.making import making_figures
 from kilowit.serving.source import DEFAULT_RUNTIME, Source

@@ -15,6 +15,7 @@ from typing import Any
 
 from kilowit.parts.text_lengths import MAX_SOURCES, MAX_TARGETS, LengthUnit, length_facts, share_longer
 from kilowit.record import DatasetFacts, ModelFacts, PhaseFigures, Record, Score, SplitFacts
+from kilowit.served import ScoreDifference, ServedAgreement, ServedRuntime, ServedScenario
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 SIGNATURE = "rouge|stemmer:porter|split:newline|aggregation:mean|ci:bootstrap1000|v:1"
@@ -215,6 +216,82 @@ def trained_phases(joule: float, effect: tuple[float, float, float], spread: flo
     ]  # fmt: skip
 
 
+# runtime: precision, seconds and joules a summary one at a time against torch, identical, difference of R-1
+RUNTIMES = {
+    "torch": ("fp32", 1.0, 1.0, 1.0, 0.0),
+    "torch_fast": ("bf16", 0.21, 0.18, 0.94, -0.0003),
+    "onnxruntime": ("int8", 0.34, 0.29, 0.71, -0.0061),
+}
+# scenario: batch size, seconds and joules a summary against one at a time
+SCENARIOS = {
+    "single_stream": (1, 1.0, 1.0), "fixed_batch": (16, 0.12, 0.15), "random_arrivals": (16, 1.1, 1.2),
+    "offline": (16, 0.08, 0.1),
+}  # fmt: skip
+
+
+def served(joule: float, spread: float) -> list[ServedRuntime]:
+    """Three runtimes in four scenarios; `joule` is what stock torch takes for one summary at a time."""
+    return [
+        ServedRuntime(
+            runtime=name,
+            precision=precision,
+            device="cuda",
+            disk_byte=74_000_000,
+            export_second=3.1,
+            export_joule=390.0,
+            load_second=1.2,
+            load_joule=140.0,
+            scenarios=[_scenario(s, second * spread, energy * joule * spread) for s in SCENARIOS],
+            agreement=ServedAgreement(
+                num_examples=64,
+                identical_fraction=identical,
+                token_match_fraction=1 - (1 - identical) / 5,
+                differences=[_difference("rouge1", 0.269, change), _difference("rouge2", 0.128, change / 2)],
+            ),
+        )
+        for name, (precision, second, energy, identical, change) in RUNTIMES.items()
+    ]
+
+
+def _scenario(name: str, second: float, joule: float) -> ServedScenario:
+    batch_size, time, energy = SCENARIOS[name]
+    each = 0.31 * second * time
+    total = {"energy_total_joule": 64 * joule * energy, "energy_total_source": "nvml_counter+model:host"}
+    total |= {f"energy_total_joule_{end}": 64 * joule * energy * x for end, x in (("low", 0.9), ("high", 1.1))}
+    latency = {} if name == "offline" else {f"latency_p{p}_second": each * batch_size * p / 50 for p in (50, 95, 99)}
+    return ServedScenario(
+        scenario=name,
+        num_examples=64,
+        num_unserved=0,
+        batch_size=batch_size,
+        rate_per_second=1.0 if name == "random_arrivals" else None,
+        wall_second=64 * each,
+        energy_idle_joule=64 * joule * energy * 0.3,
+        num_input_tokens=8100,
+        num_output_tokens=1340,
+        examples_per_second=1 / each,
+        output_tokens_per_second=1340 / 64 / each,
+        wait_p95_second=None if name == "offline" else 0.0,
+        warmup_second=0.4,
+        warmup_joule=51.0,
+        **latency,
+        **total,
+    )
+
+
+def _difference(metric: str, value: float, change: float) -> ScoreDifference:
+    is_seen = abs(change) > 0.004
+    return ScoreDifference(
+        metric=metric,
+        value=value + change,
+        difference=change,
+        ci95_low=change - 0.003,
+        ci95_high=change + 0.003,
+        p_holm=0.004 if is_seen else 0.8,
+        verdict="worse" if is_seen else "not distinguishable",
+    )
+
+
 def trained(model: str, recipe: str, seed: int, *, number: int, status: str = "finished", **facts: Any) -> Record:
     """One run of a model from scratch, its figures a function of its names and seed."""
     num_parameters, rouge2, joule = MODELS[model]
@@ -230,6 +307,8 @@ def trained(model: str, recipe: str, seed: int, *, number: int, status: str = "f
     )  # fmt: skip
     value = rouge2 + effect[1] + generator.gauss(0, 0.0012)
     given: dict[str, Any] = {"model": model_facts, "dataset": dataset_facts(), "scores": scores(value)}
+    if recipe == "full" and status == "finished":
+        given["serving"] = served(joule / 9000, spread)
     spec = {"scratch": model, "vocabulary_size": 4096, "tokenizer": None}
     return record(
         f"{model}_samsum_{recipe}_s{seed}",

@@ -13,12 +13,13 @@ from typing import Any, Final
 import typer.main
 from pydantic import BaseModel
 
-from kilowit import parts, record, settings, study, study_parts, study_search
+from kilowit import parts, record, served, settings, study, study_parts, study_search
 from kilowit.cli import app
 from kilowit.factors.factor import table as table_rows
 from kilowit.parts import catalogue
 from kilowit.parts.dataset import DatasetOptions
 from kilowit.parts.method import Expectation
+from kilowit.parts.runtime_support import support_matrix
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 GENERATED: Final = "<!-- Written by tools/build_docs.py from the code: change the code, then `make docs`. -->\n\n"
@@ -26,6 +27,7 @@ FOLDERS: Final = ("docs/methods",)  # everything in them is generated
 BLOCKS: Final = {
     "train": settings.TrainSettings,
     "predict": settings.PredictSettings,
+    "serve": settings.ServeSettings,
     "measure": settings.MeasureSettings,
     "factors": settings.FactorSettings,
     "budget": settings.BudgetSettings,
@@ -44,6 +46,7 @@ def pages() -> dict[str, str]:
         "docs/reference/study.md": study_page(),
         "docs/reference/cli.md": cli_page(),
         "docs/reference/record.md": record_page(),
+        "docs/reference/runtimes.md": runtimes_page(),
         "docs/methods/README.md": methods_index(),
         **methods,
     }
@@ -113,6 +116,7 @@ def study_page() -> str:
     for key, block in BLOCKS.items():
         text += [f"## {key}\n\n{inspect.cleandoc(block.__doc__ or '')}\n\n", fields_table(block)]
         text += [paper_section()] if key == "train" else []
+        text += [runtime_section()] if key == "serve" else []
     text += ["## models\n\nA string or a mapping with one of `hub`, `folder`, `scratch`, `warm_start`, `baseline`.\n\n"]
     for model in MODELS:
         key = next(iter(model.model_fields))
@@ -177,6 +181,12 @@ def paper_section() -> str:
     return f"{PAPER}{table(columns, rows)}"
 
 
+def runtime_section() -> str:
+    """Return what can stand for a runtime in ``predict`` and ``serve``."""
+    block = settings.RuntimeSettings
+    return f"### A runtime\n\n{inspect.cleandoc(block.__doc__ or '')}\n\n{fields_table(block)}"
+
+
 def top_level_table() -> str:
     """Return the keys of the top level."""
     schema = study.StudyDocument.model_json_schema()["properties"]
@@ -224,6 +234,25 @@ def methods_index() -> str:
     """Return the list of methods."""
     rows = [(f"[{name}]({name}.md)", card_line("methods", name)) for name in parts.names("methods")]
     return f"{GENERATED}# Methods\n\n{table(('method', 'what it is'), rows)}"
+
+
+def runtimes_page() -> str:
+    """Return the runtimes: the support matrix, then each card."""
+    matrix = support_matrix()
+    rows = [
+        (family.name, *("yes" if family.name in row.families else "" for row in matrix.values()))
+        for family in catalogue.families()
+    ]
+    formats = [(f"`{name}`", ", ".join(row.precisions), ", ".join(row.devices)) for name, row in matrix.items()]
+    text = [
+        GENERATED,
+        "# Runtimes\n\n",
+        "A runtime runs a trained summarizer. A pair that is not listed is refused when\n",
+    ]
+    text += ["a study is planned.\n\n", table(("family", *(f"`{name}`" for name in matrix)), rows)]
+    text += [table(("runtime", "precisions, default first", "devices"), formats)]
+    text += [f"## {name}\n\n```text\n{parts.card('runtimes', name)}\n```\n\n" for name in matrix]
+    return "".join(text)
 
 
 def cli_page() -> str:
@@ -276,9 +305,13 @@ def parameter_row(parameter: Any) -> tuple[str, str, str]:
 
 def record_page() -> str:
     """Return the fields of record.json, with the comments that stand beside them in the code."""
-    source = inspect.getsource(record)
-    lines = source.splitlines()
     text = [GENERATED, f"# The record (schema {record.SCHEMA_VERSION})\n\n{inspect.cleandoc(record.__doc__ or '')}\n\n"]
+    return "".join([*text, *class_tables(inspect.getsource(record)), *class_tables(inspect.getsource(served))])
+
+
+def class_tables(source: str) -> Iterator[str]:
+    """Yield the fields of each class of a module."""
+    lines = source.splitlines()
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue
@@ -291,8 +324,8 @@ def record_page() -> str:
             )
             for field in fields
         ]
-        text += [f"## {node.name}\n\n{ast.get_docstring(node) or ''}\n\n", table(("field", "type", "what"), rows)]
-    return "".join(text)
+        yield f"## {node.name}\n\n{ast.get_docstring(node) or ''}\n\n"
+        yield table(("field", "type", "what"), rows)
 
 
 def comment_on(line: str) -> str:

@@ -22,39 +22,52 @@ if TYPE_CHECKING:
     from kilowit.report.recommend import recommend
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
+    from kilowit.serving import Bill, Summaries, Summarizer, export_model, load_summarizer, summarize
     from kilowit.store import Store
     from kilowit.study import Study
 
 __version__ = "0.1.0"
 __all__ = [
+    "Bill",
     "Evaluation",
     "Meter",
     "MeterResult",
     "Record",
     "Store",
     "Study",
+    "Summaries",
+    "Summarizer",
     "compare",
     "describe_dataset",
     "evaluate",
+    "export_model",
+    "load_summarizer",
     "plan_study",
     "recommend",
     "run_study",
+    "summarize",
     "write_report",
 ]
 
 _MODULES = {
+    "Bill": "kilowit.serving",
     "Evaluation": "kilowit.evaluation",
     "Meter": "kilowit.meter",
     "MeterResult": "kilowit.meter",
     "Record": "kilowit.record",
     "Store": "kilowit.store",
     "Study": "kilowit.study",
+    "Summaries": "kilowit.serving",
+    "Summarizer": "kilowit.serving",
     "compare": "kilowit.report.compare",
     "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
+    "export_model": "kilowit.serving",
+    "load_summarizer": "kilowit.serving",
     "plan_study": "kilowit.plan",
     "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",
+    "summarize": "kilowit.serving",
     "write_report": "kilowit.report.write",
 }
 

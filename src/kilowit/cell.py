@@ -134,6 +134,8 @@ class Cell:
             meaning["train"] = self.settings.train.model_dump(mode="json")
             meaning["predict"] = self._predict()
             meaning["seed"] = self.seed
+            if self.settings.serve is not None:
+                meaning["serve"] = self.settings.serve.model_dump(mode="json")
         return meaning
 
     def _predict(self) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from kilowit.errors import ExecutorError
+from kilowit.errors import ExecutorError, PartError
 from kilowit.meter import survey
 from kilowit.meter.machine_lock import lock_path, machine_lock
+from kilowit.parts.runtime_support import require_packages, support_matrix
 
 State = Literal["ok", "limited", "missing"]
 TRAINING_STACK: Final = ("torch", "transformers", "accelerate", "datasets", "sentencepiece")
@@ -32,12 +33,12 @@ class Finding:
 
 
 def examine(store: Path) -> list[Finding]:
-    """Look at Python, the training stack, each sensor, the machine's lock, memory and disk.
+    """Look at Python, the training stack, the runtimes, each sensor, the machine's lock, memory and disk.
 
     Args:
         store: where runs would be kept.
     """
-    return [_python(), *_training_stack(), *_sensors(), _memory(), _lock(), *_disks(store)]
+    return [_python(), *_training_stack(), *_runtimes(), *_sensors(), _memory(), _lock(), *_disks(store)]
 
 
 def _python() -> Finding:
@@ -56,6 +57,18 @@ def _training_stack() -> Iterator[Finding]:
         yield Finding("training", "missing", f"not installed: {', '.join(missing)}", remedy)
     else:
         yield Finding("training", "ok", seen)
+
+
+def _runtimes() -> Iterator[Finding]:
+    for name, support in support_matrix().items():
+        if support.unavailable is not None:
+            continue
+        try:
+            require_packages(name)
+        except PartError as error:
+            yield Finding(f"runtime {name}", "missing", error.message, error.hint or "")
+        else:
+            yield Finding(f"runtime {name}", "ok", f"{', '.join(support.precisions)} on {', '.join(support.devices)}")
 
 
 def _version(distribution: str) -> str | None:

@@ -15,14 +15,17 @@ from functools import cache
 from typing import Any, Final, Literal
 
 from kilowit.errors import ErrorKind, StoreError, near_name_hint
+from kilowit.served import ServedRuntime
 
 SCHEMA_VERSION: Final = 2
 
 Status = Literal["finished", "failed", "interrupted"]
 PHASES: Final = (
     "idle", "download", "prepare", "load", "warmup", "train", "validate", "compress", "predict", "score", "save",
-    "serve", "gap",
+    "serve", "serve_export", "serve_load", "serve_warmup", "serve_reference", "gap",
 )  # fmt: skip
+# What it takes to have a model: all that a cell does before it predicts, but the idle baseline and downloads.
+MAKING: Final = ("prepare", "load", "warmup", "compress", "train", "validate", "save")
 DEVICES: Final = ("gpu", "cpu", "dram", "other")
 
 
@@ -207,6 +210,7 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     measurement_signature: str = ""  # energy|gpu:...|cpu:...|dram:...|idle:kept|period:1000ms|v:1
     idle_power_watt: float | None = None
+    serving: list[ServedRuntime] = field(default_factory=list)  # empty: not asked for, or not reached
     schema_version: int = SCHEMA_VERSION
 
     def phase(self, name: str) -> PhaseFigures | None:
@@ -259,8 +263,9 @@ _POOLED: Final = {
 def _from_schema_1(value: dict[str, Any]) -> dict[str, Any]:
     """Bring a record of schema 1 to this one.
 
-    It counted a dataset's compression and novelty over all words of a split together, which is another figure than
-    the mean over examples: they become a note of the dataset rather than values of the new names.
+    It knew no serving, which is then empty. It counted a dataset's compression and novelty over all words of a split
+    together, which is another figure than the mean over examples: they become a note of the dataset rather than values
+    of the new names.
     """
     migrated = {**value, "schema_version": SCHEMA_VERSION}
     dataset = value.get("dataset")

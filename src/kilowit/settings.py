@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -45,6 +53,28 @@ class TrainSettings(Block):
     engine: Literal["trainer"] | None = Field(None, description="None = the first engine that fits the methods")
 
 
+class RuntimeSettings(Block):
+    """What runs a trained model: ``torch_fast``, or ``{name: onnxruntime, precision: int8}``."""
+
+    name: str = Field(description="`kilowit parts runtimes` lists them")
+    precision: str | None = Field(None, description="number format of the export; None = the runtime's first")
+    num_threads: Count | None = Field(None, description="on the CPU; None = the runtime's own choice")
+
+    @property
+    def label(self) -> str:
+        """Name and what was asked of it, e.g. ``onnxruntime int8``."""
+        threads = "" if self.num_threads is None else f"{self.num_threads} threads"
+        return " ".join(word for word in (self.name, self.precision or "", threads) if word)
+
+
+def _named(value: Any) -> Any:
+    """Let a runtime's name stand for the runtime with nothing else said."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Runtime = Annotated[RuntimeSettings, BeforeValidator(_named)]
+
+
 class PredictSettings(Block):
     """How summaries are generated. None = what the family's task-specific defaults say."""
 
@@ -55,11 +85,49 @@ class PredictSettings(Block):
     no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = None
     batch_size: Count | None = Field(None, description="documents per batch; None = twice train.batch_size")
     split: Literal["test", "validation"] = Field("test", description="what is summarized and scored")
+    runtime: Runtime | None = Field(None, description="what generates; None = the trained model, by transformers")
+
+    @model_serializer(mode="wrap")
+    def _without_default_runtime(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the runtime out where none is asked for: the keys of older cells stay what they were."""
+        return _without_none(write(self), "runtime")
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         if self.min_new_tokens and self.max_new_tokens and self.min_new_tokens > self.max_new_tokens:
             raise ValueError(f"min_new_tokens {self.min_new_tokens} is above max_new_tokens {self.max_new_tokens}")
+        return self
+
+
+ScenarioName = Literal["single_stream", "fixed_batch", "random_arrivals", "offline"]
+SCENARIOS: tuple[ScenarioName, ...] = ("single_stream", "fixed_batch", "random_arrivals", "offline")
+
+
+class ServeSettings(Block):
+    """How the trained model is served once it is scored: each runtime under each pattern of requests."""
+
+    runtimes: list[Runtime] = Field(
+        [RuntimeSettings(name="torch")], min_length=1, description="names, or {name:, precision:, num_threads:}"
+    )
+    scenarios: list[ScenarioName] = Field(
+        list(SCENARIOS),
+        min_length=1,
+        description="single_stream: one document after another; fixed_batch: batch_size at a time; "
+        "random_arrivals: as a Poisson process brings them; offline: all at once",
+    )
+    num_documents: Count = Field(64, description="test documents asked for in each scenario, the first ones")
+    batch_size: Count = Field(16, description="most documents computed at once; single_stream: 1")
+    rate_per_second: Positive = Field(1.0, description="requests of random_arrivals, on average")
+    max_second: Positive = Field(60.0, description="after which a scenario takes no more requests; offline is not cut")
+    num_warmup_requests: Annotated[int, Field(ge=0)] = Field(
+        1, description="requests before each scenario that its figures leave out and the bill does not"
+    )
+
+    @model_validator(mode="after")
+    def _check_repeated(self) -> Self:
+        for what, values in (("runtimes", [r.label for r in self.runtimes]), ("scenarios", self.scenarios)):
+            if repeated := [value for i, value in enumerate(values) if value in values[:i]]:
+                raise ValueError(f'"{repeated[0]}" stands twice in {what}')
         return self
 
 
@@ -109,11 +177,23 @@ class Settings(Block):
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
     measure: MeasureSettings = MeasureSettings()
+    serve: ServeSettings | None = None  # None: it is not served
     # Number format of the matrix products in every forward pass (autocast, or products of fp32 in TF32; weights stay
     # fp32). Not a key of a study: the methods of these names set it, so that nobody has it without checks and evidence.
     precision: Precision = "fp32"
     trains: bool = True  # no key of a study: zero_shot turns it off
     ranks: RankSettings = RankSettings()  # no key of a study either: ddp, fsdp, zero and zero_offload set it
+
+    @model_serializer(mode="wrap")
+    def _without_absent_serving(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the block out where nothing is served: older cells had none."""
+        return _without_none(write(self), "serve")
+
+    @property
+    def runtimes(self) -> list[RuntimeSettings]:
+        """All runtimes that a cell needs: the one that predicts and those that serve."""
+        predicting = [] if self.predict.runtime is None else [self.predict.runtime]
+        return predicting + ([] if self.serve is None else self.serve.runtimes)
 
     def with_precision(self, precision: Precision) -> Settings:
         """Return a copy whose forward passes compute in `precision`."""
@@ -128,3 +208,8 @@ class Settings(Block):
         """Return a copy with these prediction settings, validated like the study itself."""
         predict = PredictSettings.model_validate({**self.predict.model_dump(), **changes})
         return self.model_copy(update={"predict": predict})
+
+
+def _without_none(written: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return what was written without a key that holds None."""
+    return {name: value for name, value in written.items() if name != key or value is not None}

@@ -28,6 +28,7 @@ from kilowit.settings import (
     FactorSettings,
     MeasureSettings,
     PredictSettings,
+    ServeSettings,
     Settings,
     TrainSettings,
 )
@@ -42,6 +43,7 @@ from kilowit.study_parts import (
     read_model,
 )
 from kilowit.study_search import Search, SearchSettings, check_template, read_search
+from kilowit.study_serving import check_runtimes
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
 MAX_CELLS: Final = 10_000  # beyond it somebody mistyped a list; split the study
@@ -76,6 +78,7 @@ class StudyDocument(Block):
     exclude: list[Exclude] = Field([], description="partial matches: {model:, dataset:, recipe:, hardware:, seed:}")
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
+    serve: ServeSettings | None = Field(None, description="runtimes and patterns of requests; absent = not served")
     metrics: list[Any] = Field(
         ["rouge"], min_length=1, description="names, or {name: {options}}; `kilowit parts metrics` lists them"
     )
@@ -179,6 +182,8 @@ def _read(reading: Reading) -> Study:
             raise study_error(reading.problems)
     _check_recipes(reading, cells)
     search = _search(reading, top, cells, [name for metric in metrics for name in metric.call.score_names])
+    if not reading.problems:
+        check_runtimes(reading, cells)
     if reading.problems:
         raise study_error(reading.problems)
     return Study(
@@ -323,7 +328,7 @@ def _check_exclude(reading: Reading, excludes: Iterable[Exclude], axes: _Axes) -
 
 
 def _expand(reading: Reading, top: StudyDocument, axes: _Axes, metrics: tuple[Metric, ...]) -> tuple[Cell, ...]:
-    settings = Settings(train=top.train, predict=top.predict, measure=top.measure)
+    settings = Settings(train=top.train, predict=top.predict, measure=top.measure, serve=top.serve)
     written = tuple(metric.call.written for metric in metrics)
     signatures = tuple(metric.signature for metric in metrics)
 

@@ -153,15 +153,17 @@ def _report(reading: Reading, path: DocumentPath, block: type[BaseModel], detail
 
 
 def _fields_at(block: type[BaseModel], steps: tuple[str | int, ...]) -> list[str]:
-    inner: Any = None
     for step in steps:
-        if isinstance(step, int):
-            inner = typing.get_args(inner)[0]
-        else:
-            inner = block.model_fields[step].annotation if step in block.model_fields else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            block = inner
+        if step in block.model_fields:
+            block = _block_in(block.model_fields[str(step)].annotation) or block
     return list(block.model_fields)
+
+
+def _block_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the block that an annotation such as ``list[Exclude]`` or ``Block | None`` holds, or None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((block for inner in typing.get_args(annotation) if (block := _block_in(inner)) is not None), None)
 
 
 def _phrase(detail: ErrorDetails) -> str:

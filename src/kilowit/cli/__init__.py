@@ -10,7 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
-from kilowit.cli import advising
+from kilowit.cli import advising, serving_verbs
+from kilowit.cli.options import RUNS, SIDE, AsJson, Machine, Overrides, Region, StorePath, StudyPath
 from kilowit.errors import KilowitError
 
 app: Final = typer.Typer(
@@ -28,18 +29,6 @@ metrics_app: Final = typer.Typer(
     help="Question the metrics themselves.\n\nExample: kilowit metrics judge qags_cnndm.json", no_args_is_help=True
 )
 app.add_typer(metrics_app, name="metrics")
-
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="YAML file of the study.", show_default=False)]
-StorePath = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="Folder of runs.")]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change one value, e.g. train.num_epochs=1; repeatable.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
-Region = Annotated[str | None, typer.Option(metavar="NAME", help="Grid region, e.g. azure/westus2, country/FR.")]
-Machine = Annotated[str | None, typer.Option(metavar="NAME", help="Machine that is billed, e.g. Standard_NC6s_v3.")]
-
-_RUNS: Final = Path("runs")
-_SIDE: Final = "A store's folder, recipe=bf16, a run, or a cell's label."
 
 
 def _show_version(wanted: bool) -> None:
@@ -88,7 +77,7 @@ def check(study: StudyPath, overrides: Overrides = [], as_json: AsJson = False) 
 @app.command()
 def plan(
     study: StudyPath,
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     overrides: Overrides = [],  # noqa: B006
     machine: Machine = None,
     gpu: Annotated[str | None, typer.Option(metavar="NAME", help="A GPU that need not be here, e.g. T4.")] = None,
@@ -118,7 +107,7 @@ def plan(
 @app.command()
 def run(
     study: StudyPath,
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     overrides: Overrides = [],  # noqa: B006
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report at the end.")] = False,
@@ -177,7 +166,7 @@ def meter(
 
 
 @app.command()
-def status(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
+def status(store: StorePath = RUNS, as_json: AsJson = False) -> None:
     """Say how far each study is: finished, failed, running, energy so far.
 
     Example: kilowit status --store runs
@@ -191,7 +180,7 @@ def status(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
 @app.command()
 def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or part of one.", show_default=False)],
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Show one run: what was asked, phases, scores, warnings.
@@ -206,11 +195,11 @@ def show(
 
 @app.command()
 def query(
-    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over run, phase, score.", show_default=False)],
-    store: StorePath = _RUNS,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over its tables.", show_default=False)],
+    store: StorePath = RUNS,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the store in SQL. Tables: run, phase, score.
+    """Ask the store in SQL. Tables: run, phase, score, serving.
 
     Example: kilowit query "select run_id, value from score where metric = 'rouge2'"
     """
@@ -222,7 +211,7 @@ def query(
 
 @app.command()
 def report(
-    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")] = _RUNS,
+    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")] = RUNS,
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Only the runs of this study.")] = None,
     region: Region = None,
     machine: Machine = None,
@@ -243,9 +232,9 @@ def report(
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help=_SIDE, show_default=False)],
+    a: Annotated[str, typer.Argument(metavar="A", help=SIDE, show_default=False)],
     b: Annotated[str, typer.Argument(metavar="B", help="The side that is judged.", show_default=False)],
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     fail_if: Annotated[
         list[str], typer.Option(metavar="RULE", help="Exit 1 if it holds, e.g. 'rouge2<-0.005'; repeatable.")
     ] = [],  # noqa: B006
@@ -286,6 +275,10 @@ def evaluate(
     from kilowit.cli import evaluating
 
     evaluating.evaluate(predictions, metrics, compare, as_json=as_json)
+
+
+app.command()(serving_verbs.summarize)
+app.command()(serving_verbs.export)
 
 
 @metrics_app.command()
@@ -332,7 +325,7 @@ def invalidate(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or part of one.", show_default=False)],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it must not count.", show_default=False)],
     who: Annotated[str, typer.Option(metavar="NAME", help="Who says so.", envvar="USER")] = "unknown",
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
 ) -> None:
     """Say that a run must not count: its energy stays on the bill, its cell is run again.
 
@@ -386,7 +379,7 @@ def dataset(
 
 
 @app.command()
-def doctor(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
+def doctor(store: StorePath = RUNS, as_json: AsJson = False) -> None:
     """Say what can be metered and run on this machine, and how to get more.
 
     Example: kilowit doctor

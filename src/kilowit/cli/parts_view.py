@@ -8,6 +8,7 @@ from kilowit import factors, parts
 from kilowit.console import show, show_json, show_table
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
+from kilowit.parts.runtime_support import support_matrix
 
 FACTORS = "factors"
 
@@ -62,12 +63,29 @@ def _show_names(kind: str, *, as_json: bool) -> None:
     elif kind == FACTORS:
         for name in names:
             show(name)
+    elif kind == "runtimes":
+        _show_runtimes()
     else:
         rows = [(name, first_line(parts.card(kind, name))) for name in names]
         if kind == "models":
             sizes = catalogue.scratch_names()
             rows += [(f"{{scratch: {size}}}", f"{catalogue.scratch_family(size).name} from scratch") for size in sizes]
         show_table(("name", "what it is"), rows)
+
+
+def _show_runtimes() -> None:
+    matrix = support_matrix()
+    rows = [
+        (
+            name,
+            first_line(parts.card("runtimes", name)),
+            ", ".join(row.families) or "none",
+            ", ".join(row.precisions),
+            ", ".join(row.devices),
+        )
+        for name, row in matrix.items()
+    ]
+    show_table(("name", "what it is", "families", "precisions", "devices"), rows)
 
 
 def _show_card(kind: str, name: str, *, as_json: bool) -> None:

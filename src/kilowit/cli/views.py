@@ -175,9 +175,36 @@ def _show_record(record: Record, path: Path) -> None:
         show("")
         columns = ("metric", "value", "95 % from", "to", "examples")
         show_table(columns, [_score_row(score) for score in record.scores])
+    if record.serving:
+        show("")
+        _show_serving(record)
     for warning in record.warnings:
         say(f"warning: {warning}")
     say(record.measurement_signature)
+
+
+def _show_serving(record: Record) -> None:
+    columns = ("runtime", "scenario", "summaries/s", "p50", "p99", "energy a summary", "identical", "outcome")
+    rows: list[tuple[str | None, ...]] = []
+    for served in record.serving:
+        identical = None if served.agreement is None else f"{served.agreement.identical_fraction:.1%}"
+        for row in served.scenarios:
+            joule, n = row.energy_total_joule, row.num_examples
+            rows.append(
+                (
+                    served.label,
+                    row.scenario,
+                    known(row.examples_per_second, "plain"),
+                    known(row.latency_p50_second, "time"),
+                    known(row.latency_p99_second, "time"),
+                    known(joule / n if joule is not None and n else None, "energy"),
+                    identical,
+                    "served",
+                )
+            )
+        if served.error_message is not None:
+            rows.append((served.label, *[None] * 6, served.error_message))
+    show_table(columns, rows)
 
 
 def _failure(record: Record) -> str:

@@ -81,6 +81,19 @@ def load_model(
     return loaded
 
 
+def load_folder(folder: Path) -> LoadedModel:
+    """Load a trained model and its tokenizer as save_pretrained left them.
+
+    Raises:
+        PartError: see `load_model`.
+    """
+    spec = {"folder": str(folder)}
+    loaded = _from_folder(spec, fetch(spec), max_source_tokens=0, max_target_tokens=0)
+    if loaded.family.prepare is not None:
+        loaded.family.prepare(loaded)
+    return loaded
+
+
 def fetch(spec: Mapping[str, Any]) -> ModelFiles:
     """Make sure that a hub model's files are on this machine; the download apart from the loading.
 
@@ -261,14 +274,8 @@ def _generation_config(model: Any, family: Family, dataset_name: str) -> Generat
     A checkpoint's own `min_length` or `max_length` would go on to work beside the study's counts of new tokens.
     """
     defaults = catalogue.generation_defaults(family, dataset_name)
-    own = getattr(model, "generation_config", None)
-    kept = {
-        key: value
-        for key in _KEPT_IDS
-        if (value := getattr(own, key, None)) is not None or (value := getattr(model.config, key, None)) is not None
-    }
     return GenerationConfig(
-        **kept,
+        **special_ids(model),
         num_beams=defaults.num_beams,
         max_new_tokens=defaults.max_new_tokens,
         min_new_tokens=defaults.min_new_tokens,
@@ -277,3 +284,13 @@ def _generation_config(model: Any, family: Family, dataset_name: str) -> Generat
         early_stopping=defaults.early_stopping,
         do_sample=False,
     )
+
+
+def special_ids(model: Any) -> dict[str, Any]:
+    """Return the ids that begin, end and fill what a model writes, by their names in transformers."""
+    own = getattr(model, "generation_config", None)
+    return {
+        key: value
+        for key in _KEPT_IDS
+        if (value := getattr(own, key, None)) is not None or (value := getattr(model.config, key, None)) is not None
+    }

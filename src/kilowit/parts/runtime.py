@@ -6,10 +6,13 @@ Its docstring is its card. It defines
     PRECISIONS  number formats that `export` can leave, the first is the default
     DEVICES     "cpu", "cuda": where it runs
     REQUIRES    import names of the packages that running needs, torch among them where it does
+    READS_MODEL_FOLDER  True where `load` takes a folder as save_pretrained leaves it too; left out = False
+    EXTRA       the extra of pyproject.toml that brings them; left out = ``train``
     export(model: Path, folder: Path, precision: str) -> None
                 from a folder as save_pretrained leaves it, with its tokenizer, to one that `load` takes
     load(folder: Path, options: RuntimeOptions) -> TokenGenerator
 
+Importing it imports none of them: `kilowit.parts.runtime_support` asks every runtime what it takes, at plan time.
 A runtime that nothing runs any more defines ``UNAVAILABLE``, one sentence with the evidence and the successor, instead.
 Tokens are its language; text is the business of `kilowit.parts.text_codec`, which is the same for all.
 """

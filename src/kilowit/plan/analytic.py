@@ -50,7 +50,7 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     if work.size is None or rate_or_none is None:
         return None
     ready = {"download": _download_second(work), "prepare": _prepare_second(work), "load": _load_second(work)}
-    predict = _predict_second(work, hardware, rate_or_none) * work.num_members
+    predict = predict_second(work, hardware, rate_or_none) * work.num_members
     if not work.settings.trains:
         return phases | ready | {"predict": predict}
     train = _train_second(work, hardware, rate_or_none, train_rate) * work.num_members
@@ -69,7 +69,8 @@ def energy_joule(phases: dict[str, Interval], hardware: Hardware, num_ranks: int
     """Return the joules of all phases, by the power that each draws; `num_ranks` GPUs train."""
     total = Interval.exactly(0.0)
     for name, second in phases.items():
-        total = total + second * (hardware.idle_watt() if name == "idle" else hardware.busy_watt(name, num_ranks))
+        busy = "predict" if name.startswith("serve") else name  # the same work
+        total = total + second * (hardware.idle_watt() if name == "idle" else hardware.busy_watt(busy, num_ranks))
     return total
 
 
@@ -77,7 +78,7 @@ def _compress_second(work: Workload, hardware: Hardware, rate: Interval, train_r
     """What the whole model takes before the smaller one is trained: its own training, its summaries of the corpus."""
     whole = replace(work, size=work.whole_size, num_test_examples=work.num_train_examples, trained_fraction=1.0)
     second = _train_second(whole, hardware, rate, train_rate) * work.num_extra_trainings
-    return second + _predict_second(whole, hardware, rate) if work.writes_training_summaries else second
+    return second + predict_second(whole, hardware, rate) if work.writes_training_summaries else second
 
 
 def _train_second(work: Workload, hardware: Hardware, rate: Interval, train_rate: Interval | None) -> Interval:
@@ -90,8 +91,11 @@ def _train_second(work: Workload, hardware: Hardware, rate: Interval, train_rate
     return (work.train_flop() / rate).at_least(launching)
 
 
-def _predict_second(work: Workload, hardware: Hardware, rate: Interval) -> Interval:
-    """Decoding steps one after another: each waits for its kernels, or for the weights to be read, or computes."""
+def predict_second(work: Workload, hardware: Hardware, rate: Interval) -> Interval:
+    """Return the seconds of generating all summaries.
+
+    Decoding steps one after another: each waits for its kernels, or for the weights to be read, or computes.
+    """
     assert work.size is not None
     d = work.size.dimensions
     num_steps = work.num_test_examples * (1 / work.predict_batch_size) * work.new_tokens

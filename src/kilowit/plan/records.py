@@ -82,7 +82,13 @@ def scaled_run(record: Record, work: Workload) -> list[PhaseFigures]:
         "predict": work.num_test_examples.likely,
         "score": work.num_test_examples.likely,
     }
-    phases = [_scaled(phase, targets.get(phase.phase), record) for phase in record.phases]
+    served = work.settings.serve
+    is_served_alike = record.cell.get("settings", {}).get("serve") == (served and served.model_dump(mode="json"))
+    phases = [
+        _scaled(phase, targets.get(phase.phase), record)
+        for phase in record.phases
+        if is_served_alike or not phase.phase.startswith("serve")
+    ]
     idle = work.settings.measure.idle_second
     return [_times(p, idle / p.wall_second) if p.phase == "idle" and p.wall_second else p for p in phases]
 
@@ -180,6 +186,7 @@ def _kind(cell: Mapping[str, Any]) -> tuple[Any, ...]:
         *(cell.get(n) for n in ("model", "dataset", "methods", "hardware")),
         settings.get("train"),
         settings.get("predict"),
+        settings.get("serve"),
     )
 
 

@@ -22,6 +22,7 @@ from kilowit.plan.memory import USABLE_FRACTION, disk_byte, gpu_memory_byte, hos
 from kilowit.plan.probe import ProbeResult, probe
 from kilowit.plan.records import Measured, from_records, on_hardware, train_rate
 from kilowit.plan.search_plan import plan_of_search
+from kilowit.plan.serving import lack_of_runtimes, serve_seconds, with_runtimes
 from kilowit.plan.workload import Workload, workload
 from kilowit.record import Record
 from kilowit.settings import FactorSettings
@@ -215,12 +216,19 @@ class _Planner:
     def _of_formula(self, work: Workload) -> Estimate:
         rate = train_rate(work, self.records)
         phases = phase_seconds(work, self.hardware, rate)
+        phases = None if phases is None else with_runtimes(phases, work, self.hardware)
         basis = "analytic" if rate is None else "records"
         energy = None if phases is None else energy_joule(phases, self.hardware, work.num_ranks)
         return self._estimate(work, basis, phases or {}, energy, is_known=phases is not None)
 
     def _of_runs(self, work: Workload, found: Measured, basis: str) -> Estimate:
-        estimate = self._estimate(work, basis, found.phase_second, found.energy_joule)
+        phases, energy = found.phase_second, found.energy_joule
+        rate = self.hardware.flop_per_second(work.precision)
+        if "serve" not in phases and rate is not None:  # those runs served nothing, or otherwise
+            serving = serve_seconds(work, self.hardware, rate)
+            phases = {**phases, **serving}
+            energy = None if energy is None else energy + energy_joule(serving, self.hardware)
+        estimate = self._estimate(work, basis, phases, energy)
         known = ["memory_host_byte", "disk_byte"]
         if work.num_ranks == 1:  # a record has the sum over GPUs, a plan what the fullest one holds
             known.append("memory_gpu_byte")
@@ -347,7 +355,7 @@ def _lack(work: Workload, cell: Cell, hardware: Hardware) -> str | None:
             require_machine(cell.methods)
         except PlanError as error:
             return f"{error.message}. {error.hint}"
-    return None
+    return None if work.is_baseline else lack_of_runtimes(work, hardware)
 
 
 def _stops_early(cell: Cell) -> bool:

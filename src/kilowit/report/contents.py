@@ -25,6 +25,7 @@ from kilowit.report.pricing import Pricing
 from kilowit.report.repeat import Repeat, repeats_of
 from kilowit.report.runs import Choice, Run, choices_of
 from kilowit.report.searches import SearchGroup, is_trial, search_groups
+from kilowit.report.serving import frugal_sentences
 from kilowit.report.table import Column, Entry, Table
 from kilowit.report.tables.benchmark import (
     energy_table,
@@ -41,6 +42,7 @@ from kilowit.report.tables.failures import factor_table, failure_table, warning_
 from kilowit.report.tables.frontier import comparison_table, frontier_table
 from kilowit.report.tables.papers import paper_table
 from kilowit.report.tables.searches import expected_best_table, search_table
+from kilowit.report.tables.serving import agreement_table, break_even_table, serving_table, setup_table
 from kilowit.report.tables.tradeoffs import tradeoff_table, tradeoffs_of
 
 MAX_ROWS: Final = 200  # of a table on the page; the CSV file beside it has all
@@ -157,6 +159,7 @@ class _Sections:
             Section("models", "Models", tables=self.cut(model_table(self.choices))),
             Section("tradeoffs", "Trade-offs of the methods", *self.tradeoffs()),
             Section("benchmark", "Benchmark results", tables=self.benchmark()),
+            Section("serving", "Serving", frugal_sentences(self.choices, self.pricing), tables=self.serving()),
             Section("failures", "What did not fit or failed", *self.failures()),
             Section("factors", "Factors used", tables=(factor_table(self.pricing),)),
             Section("examples", "What was written", tables=self.example_tables()),
@@ -236,6 +239,13 @@ class _Sections:
                 resource_table(self.choices),
                 run_table(self.choices, self.metrics, MAX_ROWS),
             )
+        )
+
+    def serving(self) -> tuple[Table, ...]:
+        return self.cut(
+            *self.signed(serving_table(self.choices, self.pricing), break_even_table(self.choices, self.pricing)),
+            agreement_table(self.choices),
+            *self.signed(setup_table(self.choices)),
         )
 
     def example_tables(self) -> tuple[Table, ...]:

@@ -10,7 +10,7 @@ from kilowit.report.axes import linear_ticks
 from kilowit.report.figure_pareto import WIDE, Canvas
 from kilowit.report.markup import Markup, tag
 from kilowit.report.quantity import measure, unit_for
-from kilowit.report.runs import Choice, Run
+from kilowit.report.runs import SERVING, Choice, Run
 
 MAX_BARS: Final = 12
 _BAR, _STEP, _TOP, _CHARACTER = 20, 44, 16, 6.6
@@ -24,7 +24,8 @@ STRETCHES: Final[Mapping[str, tuple[str, ...]]] = {
     "train": ("train",),
     "validate": ("validate",),
     "predict": ("predict",),
-    "other": ("compress", "score", "save", "serve", "gap"),
+    "serve": SERVING,
+    "other": ("compress", "score", "save", "gap"),
 }
 _STRETCH_OF: Final = {phase: name for name, phases in STRETCHES.items() for phase in phases}
 TEXTURED: Final = frozenset({"validate", "set-up"})

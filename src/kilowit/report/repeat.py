@@ -15,7 +15,7 @@ from kilowit.record import Record
 from kilowit.report.runs import model_label
 
 MAX_STUDIES: Final = 8  # beyond it a report of many studies would be mostly their text
-_BLOCKS: Final = ("train", "predict", "measure")
+_BLOCKS: Final = ("train", "predict", "serve", "measure")
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from kilowit.record import PhaseFigures, Record
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval
 
-# The meter's own baseline, and what is paid once a machine rather than once a run. Billed, but no choice's merit.
-NOT_OF_A_RUN: Final = frozenset({"idle", "download"})
+# The meter's own baseline, what is paid once a machine rather than once a run, and the trial of the runtimes, which has
+# tables of its own. Billed, but no choice's merit.
+SERVING: Final = ("serve", "serve_export", "serve_load", "serve_warmup", "serve_reference")
+NOT_OF_A_RUN: Final = frozenset({"idle", "download", *SERVING})
 
 _MAXIMA: Final = frozenset({"power_gpu_max_watt", "memory_gpu_max_byte", "memory_host_max_byte"})
 _TIME_MEANS: Final = frozenset(
@@ -97,7 +99,7 @@ class Run:
 
     @cached_property
     def merit(self) -> PhaseFigures:
-        """What the choice itself takes: without the idle baseline and downloads."""
+        """What the choice itself takes: without the idle baseline, downloads and the trial of the runtimes."""
         return sum_figures("run", [p for p in self.record.phases if p.phase not in NOT_OF_A_RUN])
 
     @property
@@ -241,7 +243,7 @@ def _identity(cell: Mapping[str, Any]) -> dict[str, Any]:
         identity |= {"search": asked, "model": template["model"]}
     if "baseline" not in identity.get("model", {}):  # it is not trained: the settings change nothing
         settings = cell.get("settings", {})
-        identity["settings"] = {key: settings[key] for key in ("train", "predict") if key in settings}
+        identity["settings"] = {key: settings[key] for key in ("train", "predict", "serve") if key in settings}
     return identity
 
 

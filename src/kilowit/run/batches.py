@@ -6,11 +6,9 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import torch
-from torch.nn.utils.rnn import pad_sequence
-
 from kilowit.parts.dataset import Split
 from kilowit.parts.methods.truncate import cut_tokens
+from kilowit.parts.padding import pad_rows, source_batch
 from kilowit.parts.prompt import Prompt
 from kilowit.parts.tokenized import TokenizedSplit
 
@@ -104,19 +102,5 @@ class Collator:
     def __call__(self, indices: Sequence[int]) -> dict[str, Any]:
         """Return ``input_ids`` and ``attention_mask`` [B, S], ``labels`` and ``decoder_input_ids`` [B, T]."""
         batch = source_batch([self.split.source_tokens[i] for i in indices], self.pad_token_id, self.multiple)
-        labels_BT = _pad([self.split.target_tokens[i] for i in indices], IGNORED, self.multiple)
+        labels_BT = pad_rows([self.split.target_tokens[i] for i in indices], IGNORED, self.multiple)
         return {**batch, "labels": labels_BT, "decoder_input_ids": self.shift_right(labels_BT)}
-
-
-def source_batch(rows: Sequence[array[int]], pad_token_id: int, multiple: int = 1) -> dict[str, Any]:
-    """Return ``input_ids`` and ``attention_mask`` [B, S] of some tokenized sources."""
-    ids_BS = _pad(rows, pad_token_id, multiple)
-    lengths_B1 = torch.tensor([[len(row)] for row in rows])
-    mask_BS = (torch.arange(ids_BS.shape[1])[None, :] < lengths_B1).long()
-    return {"input_ids": ids_BS, "attention_mask": mask_BS}
-
-
-def _pad(rows: Sequence[array[int]], value: int, multiple: int) -> Any:
-    padded_BL = pad_sequence([torch.tensor(row.tolist()) for row in rows], batch_first=True, padding_value=value)
-    missing = -padded_BL.shape[1] % multiple
-    return torch.nn.functional.pad(padded_BL, (0, missing), value=value) if missing else padded_BL

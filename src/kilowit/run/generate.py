@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +12,7 @@ import torch
 
 from kilowit.parts.flop import generate_flop
 from kilowit.parts.model import Dimensions, num_members_of
-from kilowit.run.batches import source_batch
+from kilowit.parts.stock_generate import write_batches
 from kilowit.run.summaries import Generated, OnBatch
 from kilowit.settings import Precision, PredictSettings
 
@@ -24,7 +23,7 @@ def generation_config(model: Any, settings: PredictSettings) -> Any:
     Where the study wants summaries shorter than the family's minimum, the minimum gives way.
     """
     config = copy.deepcopy(model.generation_config)
-    config.update(**settings.model_dump(exclude={"batch_size"}, exclude_none=True))
+    config.update(**settings.model_dump(exclude={"batch_size", "runtime"}, exclude_none=True))
     if settings.min_new_tokens is None and config.min_new_tokens is not None:
         config.min_new_tokens = min(config.min_new_tokens, config.max_new_tokens)
     return config
@@ -59,35 +58,17 @@ def generate_summaries(
         synchronize: waits for the device, so that a batch's wall time is its own.
     """
     model.eval()
-    num_documents = len(sources)
+    num_documents, num_done = len(sources), 0
     texts, num_tokens, latencies = [""] * num_documents, [0] * num_documents, [0.0] * num_documents
-    order = sorted(range(num_documents), key=lambda i: -len(sources[i]))
-    for start in range(0, num_documents, batch_size):
-        indices = order[start : start + batch_size]
-        began = time.perf_counter()
-        inputs = source_batch([sources[i] for i in indices], tokenizer.pad_token_id)
-        with torch.no_grad(), autocast(precision, model.device):
-            ids_BT = model.generate(**{k: v.to(model.device) for k, v in inputs.items()}, generation_config=config)
-        synchronize()
-        latency_second = time.perf_counter() - began
-        new_ids_BT = ids_BT[:, 1:].cpu()  # the decoder's start token is given, not written
-        counts_B = num_written(new_ids_BT, tokenizer.pad_token_id, config.eos_token_id)
-        decoded = tokenizer.batch_decode(new_ids_BT, skip_special_tokens=True)
-        for index, text, count in zip(indices, decoded, counts_B, strict=True):
-            texts[index], num_tokens[index], latencies[index] = text.strip(), count, latency_second
-        on_batch(start + len(indices))
+    pad_token_id = tokenizer.pad_token_id
+    with torch.no_grad(), autocast(precision, model.device):
+        for batch in write_batches(
+            model, sources, config=config, batch_size=batch_size, pad_token_id=pad_token_id, synchronize=synchronize
+        ):
+            decoded = tokenizer.batch_decode(batch.tokens, skip_special_tokens=True)
+            for place, text, tokens in zip(batch.places, decoded, batch.tokens, strict=True):
+                texts[place], num_tokens[place], latencies[place] = text.strip(), len(tokens), batch.wall_second
+            num_done += len(batch.places)
+            on_batch(num_done)
     flop = sum(generate_flop(dimensions, len(s), n, config.num_beams) for s, n in zip(sources, num_tokens, strict=True))
     return Generated(texts, num_tokens, latencies, flop * num_members_of(model))
-
-
-def num_written(ids_BT: Any, pad_token_id: int, eos_token_id: int | list[int] | None) -> list[int]:
-    """Count the tokens of each summary, the closing one among them, also where padding is that same token (GPT-2).
-
-    >>> num_written(torch.tensor([[5, 6, 2, 2], [5, 6, 7, 8]]), 2, 2)
-    [3, 4]
-    """
-    is_padding_BT = ids_BT == pad_token_id
-    counts_B = (~is_padding_BT).sum(dim=1)
-    if pad_token_id in (eos_token_id if isinstance(eos_token_id, list) else [eos_token_id]):
-        counts_B = counts_B + is_padding_BT.any(dim=1)
-    return [int(count) for count in counts_B]

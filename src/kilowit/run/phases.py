@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,24 +12,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kilowit import parts
 from kilowit.cell import Cell, model_name
-from kilowit.errors import CellFailure, DataError
+from kilowit.errors import DataError
 from kilowit.meter import Meter
 from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts, tokenized_facts
 from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
 from kilowit.parts.model import LoadedModel
+from kilowit.parts.runtime_support import require_packages
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
+from kilowit.run.method_evidence import gather_evidence, refuse_unapplied
 from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
 from kilowit.run.predictions import write_predictions
 from kilowit.run.ranks import ALONE, Rank
 from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
+from kilowit.served import ServedRuntime
 from kilowit.settings import Settings
 from kilowit.store import RunFolder
 
 if TYPE_CHECKING:
-    from kilowit.run.engines.job import TrainJob, TrainResult
+    from kilowit.run.engines.job import TrainJob
 
 PROGRESS_SECOND: Final = 0.5
 
@@ -48,7 +50,9 @@ class CellRun:
     dataset: DatasetFacts | None = None
     methods: list[MethodEvidence] = field(default_factory=list)
     scores: list[Score] = field(default_factory=list)
+    serving: list[ServedRuntime] = field(default_factory=list)
     notebooks: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods, by name
+    awaited: list[tuple[MethodCall, TrainedRun]] = field(default_factory=list)  # methods that have yet to compress
     rank: Rank = ALONE
 
     @contextmanager
@@ -155,6 +159,8 @@ def load(run: CellRun, corpus: Corpus) -> LoadedModel:
         family = _family_name(run)
         require_machine(run.cell.methods)
         run.settings = plan_settings(run.cell.settings, run.cell.methods, family)
+        for chosen in run.settings.runtimes:
+            require_packages(chosen.name)
         train = run.settings.train
         loaded = load_model(
             run.cell.model,
@@ -233,22 +239,7 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
     assert run.model is not None
     trained = run.model.num_trainable_parameters
     run.model = replace(model_facts(loaded, run.settings), num_trainable_parameters=trained)
-    require_applied(run)
-
-
-def require_applied(run: CellRun) -> None:
-    """End a cell whose evidence is that a method did nothing.
-
-    Raises:
-        CellFailure: kind ``method_not_applied``.
-    """
-    if missing := [evidence for evidence in run.methods if not evidence.applied]:
-        run.failed_phase = "train"
-        raise CellFailure(
-            "method_not_applied",
-            f'method "{missing[0].method}" took no effect: {json.dumps(missing[0].evidence, default=str)}',
-            hint="Its saving would be flattery. Leave it out, or change its options or the data.",
-        )
+    refuse_unapplied(run, "train")
 
 
 def _tune(run: CellRun, loaded: LoadedModel, data: TrainingData, phase: Any) -> None:
@@ -261,32 +252,6 @@ def _tune(run: CellRun, loaded: LoadedModel, data: TrainingData, phase: Any) -> 
             run.settings = call.module.tune(run.settings, call.parsed_options, notebook, rehearsal)
             phase.count(num_steps=rehearsal.num_steps, num_examples=rehearsal.num_examples_seen)
             run.meter.note("tuned", f"{call.name} has settled its settings", **notebook)
-
-
-def gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, result: TrainResult) -> None:
-    """Ask each method what it can show for itself."""
-    counts = result.counts
-    for call in run.cell.methods:
-        trained = TrainedRun(
-            model=loaded.model,
-            optimizer=result.optimizer,
-            settings=run.settings,
-            seed=run.cell.seed,
-            data=data,
-            num_steps=counts.num_steps,
-            first_order=tuple(counts.first_order),
-            num_padding_tokens=counts.num_padded_tokens - counts.num_source_tokens - counts.num_target_tokens,
-            num_real_tokens=counts.num_source_tokens + counts.num_target_tokens,
-            facts=run.notebook(call.name),
-            ranks=result.ranks,
-        )
-        evidence = call.module.applied(trained, call.parsed_options)
-        run.methods.append(
-            MethodEvidence(
-                method=call.name, options=dict(call.options), applied=evidence.applied, evidence=evidence.numbers
-            )
-        )
-        run.meter.note("evidence", f"{call.name} was {'' if evidence.applied else 'not '}applied", **evidence.numbers)
 
 
 def callbacks_of(calls: Sequence[MethodCall], notebooks: dict[str, dict[str, Any]]) -> list[TrainingCallback]:
@@ -346,22 +311,27 @@ def save(run: CellRun, loaded: LoadedModel) -> None:
 def predict(run: CellRun, corpus: Corpus, loaded: LoadedModel, test: TokenizedSplit) -> list[str]:
     """Summarize the test split with beam search and leave the summaries in predictions.jsonl."""
     from kilowit.run.generate import generate_summaries, generation_config
+    from kilowit.run.runtime import generate_by_runtime, ready_runtime
 
     config = generation_config(loaded.model, run.settings.predict)
     batch_size = run.settings.predict.batch_size or 2 * run.settings.train.batch_size
     run.meter.note("generation", "settings in force", batch_size=batch_size, **config.to_diff_dict())
-    with run.phase("predict") as phase:
-        generated = generate_summaries(
-            loaded.model,
-            loaded.tokenizer,
-            test.source_tokens,
-            config=config,
-            batch_size=batch_size,
-            precision=run.settings.precision,
-            dimensions=dimensions_of(loaded),
-            synchronize=synchronize,
-            on_batch=run.progress("predict", len(test)),
-        )
+    with ready_runtime(run, loaded) as summarizer, run.phase("predict") as phase:
+        report = run.progress("predict", len(test))
+        if summarizer is not None:
+            generated = generate_by_runtime(summarizer, loaded, test.source_tokens, config, batch_size, report)
+        else:
+            generated = generate_summaries(
+                loaded.model,
+                loaded.tokenizer,
+                test.source_tokens,
+                config=config,
+                batch_size=batch_size,
+                precision=run.settings.precision,
+                dimensions=dimensions_of(loaded),
+                synchronize=synchronize,
+                on_batch=report,
+            )
         phase.count(num_input_tokens=sum(test.source_lengths), flop_total=generated.flop_total)
         phase.set(flop_source="formula")
         _leave_predictions(run, phase, corpus, generated)
@@ -394,5 +364,6 @@ def _leave_predictions(run: CellRun, phase: Any, corpus: Corpus, generated: Gene
         for i, (row_id, text) in enumerate(zip(corpus.test.ids, generated.texts, strict=True))
     ]
     write_predictions(run.folder.predictions_path, rows)
-    phase.set(**latency_percentiles(generated.latency_second))
+    if generated.latency_second:
+        phase.set(**latency_percentiles(generated.latency_second))
     phase.set(disk_kept_byte=run.folder.predictions_path.stat().st_size)

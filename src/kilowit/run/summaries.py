@@ -16,7 +16,8 @@ OnBatch = Callable[[int], None]  # told how many documents are done
 class Generated:
     """Summaries in the order of the documents, and what they took.
 
-    `latency_second[i]` is the wall time of the batch that held document i: what its reader would have waited.
+    `latency_second[i]` is the wall time of the batch that held document i: what its reader would have waited. Empty
+    where a runtime makes its own batches of all documents.
     """
 
     texts: list[str]

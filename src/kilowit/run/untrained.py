@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.tokenized import TrainingData
 from kilowit.run import phases
+from kilowit.run.method_evidence import gather_evidence, refuse_unapplied
 from kilowit.run.phases import CellRun
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def leave_untrained(run: CellRun, loaded: LoadedModel, data: TrainingData) -> No
         job = phases.train_job(run, loaded, data, phases.callbacks_of(run.cell.methods, run.notebooks))
         phase.count(num_examples=_read_first_batch(job))
     nothing = TrainCounts(job.dimensions, [], [], run.settings.train.batch_size)
-    phases.gather_evidence(run, loaded, data, TrainResult(loaded.model, None, nothing))
-    phases.require_applied(run)
+    gather_evidence(run, loaded, data, TrainResult(loaded.model, None, nothing))
+    refuse_unapplied(run, "warmup")
 
 
 def _read_first_batch(job: TrainJob) -> int:

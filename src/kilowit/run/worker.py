@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import signal
 import sys
 import traceback
@@ -31,6 +30,7 @@ from kilowit.run.phases import CellRun
 from kilowit.run.ranks import Rank
 from kilowit.run.score import score
 from kilowit.run.untrained import leave_untrained
+from kilowit.serving.process import prepare_process
 from kilowit.settings import Precision
 from kilowit.store import RunFolder
 
@@ -51,7 +51,7 @@ def main(run_dir: Path) -> int:
     rank = ranks.current()
     if rank is ranks.ALONE and (num_processes := ranks.num_processes_of(cell)) is not None:
         return ranks.launch(folder, num_processes)
-    _prepare_process()
+    prepare_process()
     if rank is not ranks.ALONE:
         rank.begin()
     with _signals_end_the_cell(cell.settings.measure.timeout_second):
@@ -118,6 +118,10 @@ def run_phases(run: CellRun) -> None:
         phases.save(run, loaded)
         predictions = phases.predict(run, corpus, loaded, test)
     score(run, corpus, predictions)
+    if run.settings.serve is not None and not run.cell.is_baseline:
+        from kilowit.run.serve import serve
+
+        serve(run, corpus, loaded)
 
 
 def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any], failure: Failure | None) -> Record:
@@ -144,6 +148,7 @@ def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any],
         warnings=list(result.warnings),
         measurement_signature=result.signature,
         idle_power_watt=result.idle_power_watt,
+        serving=run.serving,
     )
 
 
@@ -185,14 +190,3 @@ def _signals_end_the_cell(timeout_second: float | None) -> Iterator[None]:
 def _ignore_signals() -> None:
     for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _prepare_process() -> None:
-    """Keep progress bars out of worker.log and needless heat out of the measurement; before torch is loaded."""
-    # OpenMP's threads spin while they wait. On two cores that others use too, that made training 5 times slower
-    # (26 s against 4.6 s for ten steps, 2026-11-23), and it burns power everywhere.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -1,7 +1,8 @@
-"""SQL over a store: records become three tables of an SQLite database in memory, which cannot be written.
+"""SQL over a store: records become four tables of an SQLite database in memory, which cannot be written.
 
 ``run`` has the record's own fields (structures as JSON text, for ``json_extract``) and the names that one groups
-by; ``phase`` and ``score`` have one row each per phase and score, joined by ``run_id``.
+by; ``phase`` and ``score`` have one row each per phase and score, ``serving`` one per scenario of a runtime, joined by
+``run_id``.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from typing import Any, Final
 
 from kilowit.errors import StudyError, near_name_hint
 from kilowit.record import PhaseFigures, Record, Score
+from kilowit.served import ServedScenario
 
 _STRUCTURES: Final = ("cell", "environment", "model", "dataset", "methods", "warnings")
 _NAMES: Final = ("label", "recipe", "seed", "model_name", "dataset_name")
-_SCALARS: Final = tuple(f.name for f in dataclasses.fields(Record) if f.name not in (*_STRUCTURES, "phases", "scores"))
+_TABLES: Final = ("phases", "scores", "serving")
+_SCALARS: Final = tuple(f.name for f in dataclasses.fields(Record) if f.name not in (*_STRUCTURES, *_TABLES))
+_RUNTIME: Final = ("runtime", "precision", "num_threads", "device")
 COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "run": (*_SCALARS, *_NAMES, *_STRUCTURES),
     "phase": ("run_id", *(f.name for f in dataclasses.fields(PhaseFigures))),
     "score": ("run_id", *(f.name for f in dataclasses.fields(Score))),
+    "serving": ("run_id", *_RUNTIME, *(f.name for f in dataclasses.fields(ServedScenario))),
 }
 _ALLOWED: Final = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 
@@ -53,6 +58,11 @@ def _fill(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
         "run": lambda record: [_run_row(record)],
         "phase": lambda record: ((record.run_id, *vars(phase).values()) for phase in record.phases),
         "score": lambda record: ((record.run_id, *vars(score).values()) for score in record.scores),
+        "serving": lambda record: (
+            (record.run_id, *(getattr(served, name) for name in _RUNTIME), *vars(scenario).values())
+            for served in record.serving
+            for scenario in served.scenarios
+        ),
     }
     for table, columns in COLUMNS.items():
         connection.execute(f"CREATE TABLE {table} ({', '.join(columns)})")

@@ -43,7 +43,7 @@ def test_sections_stand_in_the_promised_order() -> None:
     titles = [s.title for s in contents_of(study_records()).sections]
     assert titles == [
         "Quality against energy", "The bill", "Environment", "Datasets", "Models", "Trade-offs of the methods",
-        "Benchmark results", "What did not fit or failed", "Factors used", "How to repeat",
+        "Benchmark results", "Serving", "What did not fit or failed", "Factors used", "How to repeat",
     ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import torch
 
 from kilowit.parts import load
 from kilowit.parts.flop import generate_flop
-from kilowit.run.generate import generate_summaries, generation_config, num_written
+from kilowit.run.generate import generate_summaries, generation_config
 from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
 from kilowit.settings import PredictSettings
 from tiny_training import EOS, PAD, random_split, tiny_model
@@ -21,8 +21,8 @@ class Numbers:
 
     pad_token_id = PAD
 
-    def batch_decode(self, ids_BT: Any, skip_special_tokens: bool) -> list[str]:
-        return [" ".join(str(i) for i in row if i > EOS) for row in ids_BT.tolist()]
+    def batch_decode(self, rows: list[list[int]], skip_special_tokens: bool) -> list[str]:
+        return [" ".join(str(i) for i in row if i > EOS) for row in rows]
 
 
 def generate(batch_size: int, **settings: Any) -> tuple[Generated, Any, list[int]]:
@@ -104,10 +104,3 @@ def test_percentiles_are_interpolated_linearly_and_defined_for_one() -> None:
         "latency_p50_second": 50.0, "latency_p95_second": 95.0, "latency_p99_second": 99.0,
     }  # fmt: skip
     assert set(latency_percentiles([0.25]).values()) == {0.25}
-
-
-def test_the_closing_token_counts_also_where_it_fills_the_rows_up() -> None:
-    ids = torch.tensor([[5, 6, 2, 2], [5, 6, 7, 8], [5, 2, 2, 2]])
-    assert num_written(ids, 2, 2) == num_written(ids, 2, [9, 2]) == [3, 4, 2]
-    apart = torch.tensor([[5, 6, 2, 1], [5, 6, 7, 8], [5, 2, 1, 1]])
-    assert num_written(apart, 1, 2) == [3, 4, 2]

@@ -1,0 +1,94 @@
+"""Leave a trained model as a folder that others can load: weights for a runtime, tokenizer, manifest, model card."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from kilowit.errors import PartError, StoreError
+from kilowit.meter import Meter, MeterResult
+from kilowit.parts import catalogue
+from kilowit.parts.runtime_support import check_runtime
+from kilowit.parts.summarizer_folder import restate
+from kilowit.parts.text_codec import Manifest
+from kilowit.serving.folder import export_folder
+from kilowit.serving.model_card import CARD_FILE, model_card
+from kilowit.serving.source import Source, find_source, generate_options
+from kilowit.serving.summarizer import synchronize
+from kilowit.settings import FactorSettings, RuntimeSettings
+from kilowit.store.folder import store_errors
+
+PHASE = "save"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported folder and what making it took."""
+
+    folder: Path
+    manifest: Manifest
+    disk_byte: int
+    metered: MeterResult
+
+
+def export_model(
+    model: str | Path, out: str | Path, chosen: RuntimeSettings, *, factors: FactorSettings | None = None
+) -> Exported:
+    """Export a model for a runtime, metered; the folder is there whole or not at all.
+
+    Args:
+        model: a run folder with ``model/``, a model's folder, or an id of the hub.
+        out: a folder that is not there yet.
+        chosen: the runtime and its number format.
+        factors: prices the bills of the model card; None = as the run's study says.
+
+    Raises:
+        StoreError: `out` is there already or cannot be written, or the run kept no model.
+        PartError: the runtime does not take the model, or a package is missing.
+    """
+    out = Path(out).expanduser()
+    if out.exists():
+        raise StoreError("is there already", place=str(out), hint="Name a folder that is not there yet.")
+    source = find_source(model)
+    if source.manifest is not None:
+        raise PartError(
+            "the folder is an export already", place=str(source.folder), hint="Export the model that it came from."
+        )
+    family = catalogue.family_of(catalogue.read_config(source.folder), place=str(source.folder))
+    check_runtime(chosen.name, family=family.name, precision=chosen.precision)
+    with store_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        workspace = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        exported = _write(source, workspace, out, chosen, factors)
+        with store_errors(out):
+            workspace.chmod(0o755)  # mkdtemp keeps others out
+            workspace.rename(out)
+        return exported
+    except BaseException:
+        shutil.rmtree(workspace, ignore_errors=True)
+        raise
+
+
+def _write(
+    source: Source, workspace: Path, out: Path, chosen: RuntimeSettings, factors: FactorSettings | None
+) -> Exported:
+    meter = Meter(period_second=0.2, synchronize=synchronize)
+    with meter, meter.phase(PHASE):
+        manifest = export_folder(
+            source.folder,
+            workspace,
+            chosen,
+            max_source_tokens=source.max_source_tokens,
+            name=source.name,
+            source=source.origin,
+        )
+        manifest = restate(workspace, generate=generate_options(manifest.generate, source.predict))
+    metered = meter.stop()
+    card = model_card(source, workspace, manifest, metered, factors)
+    with store_errors(out):
+        (workspace / CARD_FILE).write_text(card, encoding="utf-8")
+        disk_byte = sum(item.stat().st_size for item in workspace.rglob("*") if item.is_file())
+    return Exported(out, manifest, disk_byte, metered)

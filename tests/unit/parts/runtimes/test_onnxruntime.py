@@ -1,0 +1,139 @@
+"""The ONNX graphs and the numpy search write the tokens of transformers' generate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kilowit.errors import PartError
+from kilowit.parts.runtime import GenerateOptions, RuntimeOptions
+from kilowit.parts.runtimes import onnxruntime, openvino
+from kilowit.parts.text_codec import Manifest
+from tiny_summarizers import random_sources, save, sharp_model, written_by_generate
+from tiny_training import EOS
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+ONE_THREAD = RuntimeOptions(num_threads=1)
+SETTINGS = (
+    GenerateOptions(max_new_tokens=20),
+    GenerateOptions(max_new_tokens=20, min_new_tokens=8, no_repeat_ngram_size=2),
+    GenerateOptions(4, 20),
+    GenerateOptions(4, 20, 5, 2.0, 3, early_stopping=True),
+    GenerateOptions(6, 25, 0, 0.6, 2, early_stopping=False),
+    GenerateOptions(4, 24, 0, -1.0, 1, early_stopping=False, batch_size=5),
+    GenerateOptions(3, 1),
+)
+FAMILIES = ("bart", "pegasus", "t5", "bigbird_pegasus")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    model = sharp_model(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    onnxruntime.export(save(model, folder / "model"), folder / "onnx", "fp32")
+    return model, folder / "onnx"
+
+
+def test_tokens_equal_those_of_generate_whatever_the_settings_and_the_batch(exported: tuple[Any, Path]) -> None:
+    model, folder = exported
+    generator, sources = onnxruntime.load(folder, ONE_THREAD), random_sources()
+    for options in SETTINGS:
+        done: list[int] = []
+        assert generator.generate(sources, options, done.extend) == written_by_generate(model, sources, options)
+        assert sorted(done) == list(range(len(sources)))
+
+
+def test_openvino_reads_the_same_graphs(exported: tuple[Any, Path]) -> None:
+    pytest.importorskip("openvino")
+    model, folder = exported
+    generator, sources = openvino.load(folder, ONE_THREAD), random_sources(6)
+    for options in (SETTINGS[0], SETTINGS[2]):
+        assert generator.generate(sources, options) == written_by_generate(model, sources, options)
+
+
+def test_an_openvino_export_is_checked_by_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    from kilowit.parts import engine_openvino
+
+    def off(compiled: Any, feed: dict[str, Any]) -> dict[str, Any]:
+        return {name: 1.01 * value for name, value in infer(compiled, feed).items()}
+
+    infer = engine_openvino._infer
+    monkeypatch.setattr(engine_openvino, "_infer", off)
+    with pytest.raises(PartError, match="the export is wrong"):
+        openvino.export(save(sharp_model("t5"), tmp_path / "model"), tmp_path / "openvino", "fp32")
+
+
+def test_a_forced_first_token_comes_first(tmp_path: Path) -> None:
+    model = sharp_model("bart")
+    model.generation_config.forced_bos_token_id = 7
+    onnxruntime.export(save(model, tmp_path / "model"), tmp_path / "onnx", "fp32")
+    generator, sources = onnxruntime.load(tmp_path / "onnx", ONE_THREAD), random_sources(4)
+    for options in (SETTINGS[1], SETTINGS[3]):
+        written = generator.generate(sources, options)
+        assert written == written_by_generate(model, sources, options)
+        assert {row[0] for row in written} == {7}
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_smaller_formats_are_smaller_and_write_nearly_the_same(tmp_path: Path, precision: str) -> None:
+    model = sharp_model("t5")
+    onnxruntime.export(save(model, tmp_path / "model"), tmp_path / "small", precision)
+    sources, options = random_sources(), SETTINGS[0]
+    small = onnxruntime.load(tmp_path / "small", ONE_THREAD).generate(sources, options)
+    pairs = list(zip(small, written_by_generate(model, sources, options), strict=True))
+    assert np.mean([mine[0] == theirs[0] for mine, theirs in pairs]) > 0.7
+    assert Manifest.read(tmp_path / "small").precision == precision
+
+
+def test_an_export_that_computes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kilowit.parts import onnx_export
+    from kilowit.parts.seq2seq_weights import read_weights
+
+    def wrong(model: Any) -> Any:
+        weights = read_weights(model)
+        return replace(weights, norms_first=not weights.norms_first)
+
+    monkeypatch.setattr(onnx_export, "read_weights", wrong)
+    with pytest.raises(PartError, match="the export is wrong: at step 0"):
+        onnxruntime.export(save(sharp_model("bart"), tmp_path / "model"), tmp_path / "onnx", "fp32")
+
+
+def test_sparse_attention_is_refused(tmp_path: Path) -> None:
+    model = sharp_model("bart")
+    model.config.max_encoder_keys = 8
+    with pytest.raises(PartError, match="sparse attention"):
+        onnxruntime.export(save(model, tmp_path / "model"), tmp_path / "onnx", "fp32")
+
+
+def test_bad_requests_are_one_clear_error(exported: tuple[Any, Path]) -> None:
+    generator = onnxruntime.load(exported[1], ONE_THREAD)
+    for sources, options, said in (
+        ([[]], GenerateOptions(), "no tokens"),
+        ([[99, EOS]], GenerateOptions(), "not among"),
+        ([[5, EOS]], GenerateOptions(num_beams=0), "num_beams is 0"),
+        ([[5, EOS]], GenerateOptions(max_new_tokens=4, min_new_tokens=9), "min_new_tokens"),
+    ):
+        with pytest.raises(PartError, match=said):
+            generator.generate(sources, options)
+    assert generator.generate([], GenerateOptions()) == []
+
+
+def test_a_folder_that_is_not_whole_is_one_clear_error(exported: tuple[Any, Path], tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(exported[1], tmp_path / "cut")
+    (tmp_path / "cut" / "decoder.onnx").write_bytes(b"no graph")
+    with pytest.raises(PartError, match="cannot load the graph"):
+        onnxruntime.load(tmp_path / "cut", ONE_THREAD)
+    with pytest.raises(PartError, match="in fp32, not in int8"):
+        onnxruntime.load(exported[1], RuntimeOptions(precision="int8"))
+    with pytest.raises(PartError, match="no such folder"):
+        onnxruntime.load(tmp_path / "none", ONE_THREAD)

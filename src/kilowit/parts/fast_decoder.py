@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from kilowit.parts.fast_weights import DecoderWeights, Layer, Norm
 
-# Up to so many rows MKL multiplies the vocabulary's matrix faster from the left than from the right: 8 ms, not 20, for 4
-# rows of bart-base on one thread (AMD EPYC, torch 2.13, 2026-11-23).
+# Up to so many rows MKL multiplies the vocabulary's matrix faster from the left than from the right: 8 ms, not 20, for
+# 4 rows of bart-base on one thread (AMD EPYC, torch 2.13, 2026-11-23).
 FEW_ROWS: Final = 8
 
 

@@ -74,7 +74,16 @@ def test_the_folder_runs_in_a_fresh_environment(tmp_path: Path) -> None:
     folder = export("onnxruntime", tmp_path)
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "0"]
+    install: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--retries",
+        "0",
+    ]
     installed = subprocess.run([*install, "-r", folder / "requirements.txt"], capture_output=True, text=True)
     if installed.returncode:
         pytest.skip(f"packages cannot be installed here: {installed.stderr.strip().splitlines()[-1:]}")

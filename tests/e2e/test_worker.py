@@ -14,6 +14,10 @@ from kilowit.record import PhaseFigures, Record
 from kilowit.run import worker
 
 RECIPES = {
+    "ctranslate2_int8": "[ctranslate2_int8]",
+    "fp16_export": "[fp16_export]",
+    "int8_dynamic": "[int8_dynamic]",
+    "int8_static": "[{int8_static: {num_documents: 8}}]",
     "adafactor": "[adafactor]",
     "adam8bit": "[adam8bit]",
     "batch_size": "[{batch_size: {memory_byte: 40000000, max_batch_size: 32}}]",

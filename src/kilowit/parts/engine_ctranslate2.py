@@ -64,13 +64,14 @@ class CTranslate2Generator:
         if has_forced_end and options.max_new_tokens == 1:
             return [[special.forced_eos] for _ in rows]  # type: ignore[list-item]
         prefix = None if special.forced_bos is None else [[self.words[special.forced_bos]]] * len(rows)
+        # The end token counts among ours, not among theirs; where it is forced it takes the last place.
+        longest = options.max_new_tokens - has_forced_end
         search: dict[str, Any] = {
             "beam_size": options.num_beams,
             "length_penalty": options.length_penalty,
             "no_repeat_ngram_size": options.no_repeat_ngram_size,
-            "min_decoding_length": options.min_new_tokens,
-            # The end token counts among ours, not among theirs; where it is forced it takes the last place.
-            "max_decoding_length": options.max_new_tokens - has_forced_end,
+            "min_decoding_length": min(options.min_new_tokens, longest),
+            "max_decoding_length": longest,
         }
         texts = [[self.words[token] for token in row] for row in rows]
         results = self.translator.translate_batch(

@@ -22,6 +22,8 @@ A file ``parts/methods/<name>.py`` defines
   ``plan(settings, options)``, ``on_data(data, options, facts)``, ``on_model(model, options, facts)``,
   ``tune(settings, options, facts, rehearsal)``, ``callbacks(options, facts)``, ``on_trained(model, options, facts)``;
   `tune` settles in the warm-up what only a look at the memory can tell;
+* ``compress_trained(model, folder, options, facts)``: put the trained model, a folder as save_pretrained leaves it, in
+  another as the runtime of ``settings.predict`` loads it; in the phase ``compress``, which then follows training;
 * ``applied(run, options)``: the evidence that it took effect. It must be there: libraries accept options
   that do nothing, and a saving that was never applied must fail the run, not flatter it.
 
@@ -242,6 +244,9 @@ REQUIREMENTS: Final[Mapping[str, tuple[str, Callable[[], bool]]]] = {
     "ampere_gpu": ("an NVIDIA GPU of Ampere or newer", has_ampere_gpu),
     "bitsandbytes": _package("bitsandbytes", "adam8bit"),
     "peft": _package("peft", "lora"),
+    "onnx": _package("onnx", "onnx"),
+    "onnxruntime": _package("onnxruntime", "onnx"),
+    "ctranslate2": _package("ctranslate2", "ctranslate2"),
 }
 
 

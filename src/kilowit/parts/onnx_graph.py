@@ -49,7 +49,7 @@ class Graph:
         self.outputs: list[Any] = []
         self.arrays: dict[str, Any] = {}
         self.linear_inputs: dict[str, str] = {}  # label of a linear layer -> its input
-        self.num_quantized = 0  # matrices in 8 bits
+        self.num_reduced = 0  # matrices in 8 or 16 bits
         self._renamed: dict[str, str] = {}  # value -> its name as an output
         self._constants: dict[tuple[str, bytes], str] = {}
         self._steps: dict[str, tuple[str, str, str]] = {}  # value -> its 8-bit form, scale and zero point
@@ -119,6 +119,7 @@ class Graph:
         """Return an array to compute with, stored in half precision where the graph is."""
         if self.precision != "fp16":
             return self.weights(name, np.asarray(array, np.float32))
+        self.num_reduced += 1
         return self.op("Cast", self.weights(name, half(array)), to=TensorProto.FLOAT)
 
     def _product_8bit(self, x: str, label: str, matrix: Any) -> str:
@@ -128,7 +129,7 @@ class Graph:
         zeros = self.constant(np.zeros(len(scales)), "int8")
         weight = self.weights(f"{label}.weight", integers)
         product = self.op("MatMulInteger", quantized, weight, zero, zeros)
-        self.num_quantized += 1
+        self.num_reduced += 1
         both = self.op("Mul", scale, self.weights(f"{label}.scale", scales))
         return self.op("Mul", self.op("Cast", product, to=TensorProto.FLOAT), both)
 
@@ -149,10 +150,11 @@ class Graph:
         """Return the rows of a table [V, D]; in 8 bits with one scale a row."""
         if not self.precision.startswith("int8"):
             is_half = self.precision == "fp16"
+            self.num_reduced += is_half
             rows = self.op("Gather", self.weights(label, half(table) if is_half else np.float32(table)), ids)
             return self.op("Cast", rows, to=TensorProto.FLOAT) if is_half else rows
         scales, integers = quantize(np.asarray(table, np.float32), axis=1)
-        self.num_quantized += 1
+        self.num_reduced += 1
         rows = self.op("Cast", self.op("Gather", self.weights(label, integers), ids), to=TensorProto.FLOAT)
         scale = self.op("Gather", self.weights(f"{label}.scale", scales[:, None]), ids)
         return self.op("Mul", rows, scale)

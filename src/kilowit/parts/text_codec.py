@@ -101,6 +101,16 @@ class Manifest:
         }
         return cls(**{**value, **read})
 
+    def check_precision(self, asked: str | None, folder: Path) -> None:
+        """Refuse a number format that the folder does not hold; None asks for what it holds.
+
+        Raises:
+            PartError: it holds another.
+        """
+        if asked not in (None, self.precision, self.precision.partition("_")[0]):  # int8_static is int8
+            message = f"the export is in {self.precision}, not in {asked}"
+            raise PartError(message, place=str(folder), hint=f"Export the model again in {asked}.")
+
     def write(self, folder: Path) -> None:
         """Leave it in a folder."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False)

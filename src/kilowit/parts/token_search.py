@@ -74,8 +74,8 @@ def search_sources(
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, Any]:
     """Return ids and attention mask [A, S], int64, of some sources."""
     longest = max(len(row) for row in rows)
-    ids_AS = np.full((len(rows), longest), pad_id, np.int64)
-    mask_AS = np.zeros((len(rows), longest), np.int64)
+    ids_AS: Any = np.full((len(rows), longest), pad_id, np.int64)
+    mask_AS: Any = np.zeros((len(rows), longest), np.int64)
     for index, row in enumerate(rows):
         ids_AS[index, : len(row)] = row
         mask_AS[index, : len(row)] = 1
@@ -86,8 +86,8 @@ def _greedy(model: StepModel, num_sources: int, special: SpecialIds, options: Ge
     written: list[list[int]] = [[] for _ in range(num_sources)]
     places_A = np.arange(num_sources)  # of the sources held
     parents_A = places_A
-    ids_AL = np.full((num_sources, 1), special.decoder_start, np.int64)
-    open_A = np.ones(num_sources, bool)
+    ids_AL: Any = np.full((num_sources, 1), special.decoder_start, np.int64)
+    open_A: Any = np.ones(num_sources, bool)
     for num_written in range(options.max_new_tokens):
         logits_AV = model.step(ids_AL[:, -1:], parents_A)
         _constrain(logits_AV, ids_AL, num_written, special, options)
@@ -121,7 +121,7 @@ class _Beams:
     @classmethod
     def start(cls, num_sources: int, num_beams: int, start_id: int) -> _Beams:
         shape = (num_sources, num_beams)
-        scores_AK = np.zeros(shape, np.float32)
+        scores_AK: Any = np.zeros(shape, np.float32)
         scores_AK[:, 1:] = IMPOSSIBLE  # all beams are alike so far: only the first counts
         return cls(
             np.arange(num_sources),
@@ -167,8 +167,8 @@ def _beam(model: StepModel, num_sources: int, special: SpecialIds, options: Gene
             parents_R = parents_R.reshape(-1, num_beams)[kept_A].ravel()
             model.keep(kept_A)
             beams.keep(kept_A)
-    for index, place in enumerate(beams.places_A):
-        written[place] = beams.ended_ids[index][0]
+    for place, ended in zip(beams.places_A, beams.ended_ids, strict=True):
+        written[place] = ended[0]
     return written
 
 
@@ -292,7 +292,7 @@ def _largest(values_RV: Any, num_wanted: int) -> Any:
 
 def _log_sum_exp(values_RV: Any) -> Any:
     """Return the logarithm of each row's sum of exponentials; a row at a time stays in the cache."""
-    sums_R = np.empty(len(values_RV), np.float32)
+    sums_R: Any = np.empty(len(values_RV), np.float32)
     scratch_V = np.empty(values_RV.shape[1], np.float32)
     for row, values_V in enumerate(values_RV):
         largest = values_V.max()

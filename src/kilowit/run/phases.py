@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kilowit import parts
 from kilowit.cell import Cell, model_name
-from kilowit.errors import CellFailure
 from kilowit.meter import Meter
 from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
@@ -23,6 +21,7 @@ from kilowit.parts.model import LoadedModel
 from kilowit.parts.runtime_support import require_packages
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score, ServedRuntime
+from kilowit.run.method_evidence import gather_evidence, refuse_unapplied
 from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
 from kilowit.run.predictions import add_scores, write_predictions
 from kilowit.run.ranks import ALONE, Rank
@@ -31,7 +30,7 @@ from kilowit.settings import Settings
 from kilowit.store import RunFolder
 
 if TYPE_CHECKING:
-    from kilowit.run.engines.job import TrainJob, TrainResult
+    from kilowit.run.engines.job import TrainJob
 
 PROGRESS_SECOND: Final = 0.5
 
@@ -51,6 +50,7 @@ class CellRun:
     scores: list[Score] = field(default_factory=list)
     serving: list[ServedRuntime] = field(default_factory=list)
     notebooks: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the methods, by name
+    awaited: list[tuple[MethodCall, TrainedRun]] = field(default_factory=list)  # methods that have yet to compress
     rank: Rank = ALONE
 
     @contextmanager
@@ -210,7 +210,7 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
         return
     loaded.model = result.model
     _note_memory(run, job)
-    _gather_evidence(run, loaded, data, result)
+    gather_evidence(run, loaded, data, result)
     del result
     if job.device.type == "cuda":  # trainer and callbacks hold each other, and the optimizer's memory with them
         gc.collect()
@@ -218,13 +218,7 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
     assert run.model is not None
     trained = run.model.num_trainable_parameters
     run.model = replace(model_facts(loaded, run.settings), num_trainable_parameters=trained)
-    if missing := [evidence for evidence in run.methods if not evidence.applied]:
-        run.failed_phase = "train"
-        raise CellFailure(
-            "method_not_applied",
-            f'method "{missing[0].method}" took no effect: {json.dumps(missing[0].evidence, default=str)}',
-            hint="Its saving would be flattery. Leave it out, or change its options or the data.",
-        )
+    refuse_unapplied(run, "train")
 
 
 def _tune(run: CellRun, loaded: LoadedModel, data: TrainingData, phase: Any) -> None:
@@ -237,31 +231,6 @@ def _tune(run: CellRun, loaded: LoadedModel, data: TrainingData, phase: Any) -> 
             run.settings = call.module.tune(run.settings, call.parsed_options, notebook, rehearsal)
             phase.count(num_steps=rehearsal.num_steps, num_examples=rehearsal.num_examples_seen)
             run.meter.note("tuned", f"{call.name} has settled its settings", **notebook)
-
-
-def _gather_evidence(run: CellRun, loaded: LoadedModel, data: TrainingData, result: TrainResult) -> None:
-    counts = result.counts
-    for call in run.cell.methods:
-        trained = TrainedRun(
-            model=loaded.model,
-            optimizer=result.optimizer,
-            settings=run.settings,
-            seed=run.cell.seed,
-            data=data,
-            num_steps=counts.num_steps,
-            first_order=tuple(counts.first_order),
-            num_padding_tokens=counts.num_padded_tokens - counts.num_source_tokens - counts.num_target_tokens,
-            num_real_tokens=counts.num_source_tokens + counts.num_target_tokens,
-            facts=run.notebook(call.name),
-            ranks=result.ranks,
-        )
-        evidence = call.module.applied(trained, call.parsed_options)
-        run.methods.append(
-            MethodEvidence(
-                method=call.name, options=dict(call.options), applied=evidence.applied, evidence=evidence.numbers
-            )
-        )
-        run.meter.note("evidence", f"{call.name} was {'' if evidence.applied else 'not '}applied", **evidence.numbers)
 
 
 def callbacks_of(calls: Sequence[MethodCall], notebooks: dict[str, dict[str, Any]]) -> list[TrainingCallback]:

@@ -6,13 +6,17 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kilowit.parts.flop import generate_flop
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.runtime import GenerateOptions
-from kilowit.run.model_facts import dimensions_of
+from kilowit.parts.runtime_method import weights_byte
+from kilowit.parts.text_codec import Manifest
+from kilowit.run.method_evidence import note_evidence, refuse_unapplied
+from kilowit.run.model_facts import dimensions_of, folder_byte
 from kilowit.run.phases import CellRun, synchronize
 from kilowit.run.summaries import Generated
 from kilowit.serving.folder import export_folder
@@ -46,20 +50,41 @@ def model_folder(run: CellRun, loaded: LoadedModel, place: Path) -> Path:
 def ready_runtime(run: CellRun, loaded: LoadedModel) -> Iterator[Summarizer | None]:
     """Yield the trained model behind the runtime that the study predicts with, None where it names none.
 
-    What the runtime needs first is billed as ``save`` (its export) and ``load``.
+    What the runtime needs first is billed as ``save`` (its export; ``compress`` where a method makes it) and ``load``.
+
+    Raises:
+        CellFailure: a method's export is not what the method promises.
     """
     chosen = run.settings.predict.runtime
     if chosen is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix=".runtime-", dir=run.folder.path) as name:
-        with run.phase("save"):
-            folder = Path(name) / chosen.name
-            export_folder(model_folder(run, loaded, Path(name)), folder, chosen)
+        folder = Path(name) / chosen.name
+        with run.phase("compress" if run.awaited else "save") as phase:
+            model = model_folder(run, loaded, Path(name))
+            if run.awaited:
+                _compress(run, model, folder)
+                phase.set(disk_kept_byte=folder_byte(folder))
+            else:
+                export_folder(model, folder, chosen)
         with run.phase("load"):
             summarizer = open_exported(folder, chosen)
         with summarizer:
             yield summarizer
+
+
+def _compress(run: CellRun, model: Path, folder: Path) -> None:
+    """Let the method of the recipe that does so export the trained model, and ask it what it can show."""
+    ((call, trained),) = run.awaited
+    call.module.compress_trained(model, folder, call.parsed_options, run.notebook(call.name))
+    note_evidence(run, call, replace(trained, facts=run.notebook(call.name)))
+    refuse_unapplied(run, "compress")
+    manifest = Manifest.read(folder)
+    assert run.model is not None
+    run.model = replace(
+        run.model, model_disk_byte=weights_byte(folder), dtype=f"{manifest.precision} by {manifest.runtime}"
+    )
 
 
 def generate_by_runtime(

@@ -25,6 +25,7 @@ def test_greedy_tokens_equal_those_of_generate(tmp_path: Path, family: str) -> N
     for options in (
         GenerateOptions(max_new_tokens=20),
         GenerateOptions(max_new_tokens=20, min_new_tokens=8, no_repeat_ngram_size=2, batch_size=5),
+        GenerateOptions(max_new_tokens=9, min_new_tokens=9),
         GenerateOptions(max_new_tokens=1),
     ):
         done: list[int] = []
@@ -42,9 +43,10 @@ def test_beams_and_8_bits_write_summaries_of_the_lengths_asked_for(tmp_path: Pat
 def test_pruned_heads_are_refused(tmp_path: Path) -> None:
     from kilowit.parts.narrow import narrow
 
-    folder = save(narrow(sharp_model("bart"), 0.5, 1.0), tmp_path / "model")
-    with pytest.raises(PartError, match="no pruned heads"):
-        ctranslate2.export(folder, tmp_path / "ct2", "fp32")
+    for family, said in (("bart", "no pruned heads"), ("t5", "cannot convert the model")):
+        folder = save(narrow(sharp_model(family), 0.5, 1.0), tmp_path / family)
+        with pytest.raises(PartError, match=said):
+            ctranslate2.export(folder, tmp_path / f"{family}-ct2", "fp32")
 
 
 def test_a_folder_that_is_not_whole_is_one_clear_error(tmp_path: Path) -> None:

@@ -58,6 +58,19 @@ def test_openvino_reads_the_same_graphs(exported: tuple[Any, Path]) -> None:
         assert generator.generate(sources, options) == written_by_generate(model, sources, options)
 
 
+def test_an_openvino_export_is_checked_by_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    from kilowit.parts import engine_openvino
+
+    def off(compiled: Any, feed: dict[str, Any]) -> dict[str, Any]:
+        return {name: 1.01 * value for name, value in infer(compiled, feed).items()}
+
+    infer = engine_openvino._infer
+    monkeypatch.setattr(engine_openvino, "_infer", off)
+    with pytest.raises(PartError, match="the export is wrong"):
+        openvino.export(save(sharp_model("t5"), tmp_path / "model"), tmp_path / "openvino", "fp32")
+
+
 def test_a_forced_first_token_comes_first(tmp_path: Path) -> None:
     model = sharp_model("bart")
     model.generation_config.forced_bos_token_id = 7
@@ -82,12 +95,12 @@ def test_smaller_formats_are_smaller_and_write_nearly_the_same(tmp_path: Path, p
 
 def test_an_export_that_computes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from kilowit.parts import onnx_export
+    from kilowit.parts.seq2seq_weights import read_weights
 
     def wrong(model: Any) -> Any:
         weights = read_weights(model)
         return replace(weights, norms_first=not weights.norms_first)
 
-    read_weights = onnx_export.read_weights
     monkeypatch.setattr(onnx_export, "read_weights", wrong)
     with pytest.raises(PartError, match="the export is wrong: at step 0"):
         onnxruntime.export(save(sharp_model("bart"), tmp_path / "model"), tmp_path / "onnx", "fp32")
@@ -120,5 +133,7 @@ def test_a_folder_that_is_not_whole_is_one_clear_error(exported: tuple[Any, Path
     (tmp_path / "cut" / "decoder.onnx").write_bytes(b"no graph")
     with pytest.raises(PartError, match="cannot load the graph"):
         onnxruntime.load(tmp_path / "cut", ONE_THREAD)
+    with pytest.raises(PartError, match="in fp32, not in int8"):
+        onnxruntime.load(exported[1], RuntimeOptions(precision="int8"))
     with pytest.raises(PartError, match="no such folder"):
         onnxruntime.load(tmp_path / "none", ONE_THREAD)

@@ -1,0 +1,70 @@
+"""int8_static: as int8_dynamic, with the encoder's activations on scales that training documents gave.
+
+What it does   Runs the trained encoder on some training documents, notes the range of every matrix product's input, and
+               keeps the scales in the graph: nothing has to be measured when a summary is written. The decoder, which
+               reads one token a step, stays dynamic. Prediction runs by ONNX Runtime on the CPU.
+When to use    For long documents and short summaries, where the encoder's share is large; compare with int8_dynamic.
+When not       Where documents will differ from those it was calibrated on: what is beyond the range is cut off.
+Trade-off      predict.energy_total_joule x0.1-0.6 | predict.wall_second x0.1-0.6 | rouge2 -0.02..+0.02
+Options        num_documents (64): training documents that it is calibrated on
+Works with     all others.   Conflicts with  ctranslate2_int8, ensemble, fp16_export, int8_dynamic, sparse_attention.
+Source         Jacob et al. 2017, arXiv 1712.05877 (ranges from data). Ranges of the trade-off ours:
+               benchmarks/runtimes.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field
+
+from kilowit.parts.method import Evidence, TrainedRun
+from kilowit.parts.runtime_method import (
+    conflicts_of,
+    expect_on_cpu,
+    note_sizes,
+    note_sources,
+    predict_with,
+    smaller_evidence,
+)
+from kilowit.parts.tokenized import TrainingData
+from kilowit.settings import Block, Count, Settings
+
+CONFLICTS_WITH: Final = conflicts_of("int8_static")
+FAMILIES: Final = ("bart", "bigbird_pegasus", "mt5", "pegasus", "t5")
+REQUIRES: Final = ("onnx", "onnxruntime")
+EXPECTS: Final = expect_on_cpu(0.1, 0.6, 0.02, "ours: benchmarks/runtimes.py, one thread")
+
+
+class Options(Block):
+    """What to calibrate on."""
+
+    num_documents: Count = Field(64, description="training documents that the encoder is calibrated on")
+
+
+def plan(settings: Settings, options: Options) -> Settings:
+    """Let ONNX Runtime predict in 8 bits."""
+    return predict_with(settings, "onnxruntime", "int8", "int8_static")
+
+
+def on_data(data: TrainingData, options: Options, facts: dict[str, Any]) -> TrainingData:
+    """Note the documents to calibrate on."""
+    return note_sources(data, options.num_documents, facts)
+
+
+def compress_trained(model: Path, folder: Path, options: Options, facts: dict[str, Any]) -> None:
+    """Calibrate, export the trained model, and see what it takes."""
+    from kilowit.parts.onnx_export import export_onnx
+
+    sources = facts["sources"]
+    facts["num_calibration_documents"] = len(sources)
+    facts["num_calibration_tokens"] = sum(map(len, sources))
+    exported = export_onnx(model, folder, "int8_static", runtime="onnxruntime", calibration=sources)
+    facts.update(num_8bit_matrices=exported.num_reduced, weights_byte_float32=exported.float32_byte)
+    note_sizes(model, folder, facts)
+
+
+def applied(run: TrainedRun, options: Options) -> Evidence:
+    """Show bytes on disk and in memory, how many matrices are in 8 bits, and what they were calibrated on."""
+    return smaller_evidence(run.facts)

@@ -31,7 +31,7 @@ MAX_BIASED_POSITIONS: Final = 512  # T5's bias of written positions is laid down
 CHECKED: Final = GenerateOptions(num_beams=3, max_new_tokens=9, batch_size=3)  # what an export must write as before
 
 
-class _Encoder(torch.nn.Module):
+class _Encoder(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, model: Any, decoder: FastDecoder) -> None:
         super().__init__()
         self.encoder, self.decoder = model.get_encoder(), decoder
@@ -42,7 +42,7 @@ class _Encoder(torch.nn.Module):
         return tuple(self.decoder.key_values(states_BSD))
 
 
-class _Step(torch.nn.Module):
+class _Step(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, decoder: FastDecoder) -> None:
         super().__init__()
         self.decoder = decoder

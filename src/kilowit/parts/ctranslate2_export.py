@@ -8,7 +8,9 @@ from typing import Any, Final
 from ctranslate2.converters import TransformersConverter
 
 from kilowit.errors import PartError
+from kilowit.parts.engine_ctranslate2 import CTranslate2Generator
 from kilowit.parts.pretrained import load_folder
+from kilowit.parts.runtime import GenerateOptions, RuntimeOptions
 from kilowit.parts.standalone import leave_program
 from kilowit.parts.summarizer_folder import describe
 
@@ -52,12 +54,15 @@ def export_ctranslate2(model: Path, folder: Path, precision: str) -> None:
     for name, value in NORMALIZATION.get(config.model_type, {}).items():
         setattr(config, name, getattr(config, name, value))
     folder.mkdir(parents=True, exist_ok=True)
+    codec = describe(model, runtime="ctranslate2", precision=precision)
     try:
         converter = _Converter(model, loaded.model.eval(), loaded.tokenizer)
         converter.convert(str(folder), quantization=QUANTIZATION[precision], force=True)
-    except (ValueError, KeyError, AttributeError) as error:
+        codec.write(folder)
+        trial = [[codec.manifest.special_ids.eos[0]] * 2]  # layers that do not fit are found when they are computed
+        CTranslate2Generator(folder, RuntimeOptions(num_threads=1)).generate(trial, GenerateOptions(max_new_tokens=2))
+    except (ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise PartError(
             f"CTranslate2 cannot convert the model ({error})", place=str(model), hint="Take the runtime onnxruntime."
         ) from error
-    describe(model, runtime="ctranslate2", precision=precision).write(folder)
     leave_program(folder, "ctranslate2")

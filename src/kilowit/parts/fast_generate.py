@@ -85,14 +85,15 @@ class BatchGenerator:
         if self.device.type == "cuda":
             free_byte, _ = torch.cuda.mem_get_info(self.device)
             cached_byte = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-            return MEMORY_FRACTION * (free_byte + cached_byte)
+            return MEMORY_FRACTION * float(free_byte + cached_byte)
         return MEMORY_FRACTION * float(psutil.virtual_memory().available)
 
     def _source_byte(self, length: int, options: GenerateOptions) -> int:
         """Return what one source takes while it is decoded: caches, and scores of its beams in two formats."""
-        position_byte = sum(pair.nbytes for pair in self.decoder.empty_cache(1, 1, 1).layers)
+        position_byte: int = sum(pair.nbytes for pair in self.decoder.empty_cache(1, 1, 1).layers)
         caches = position_byte * (length + options.num_beams * options.max_new_tokens)
-        return caches + options.num_beams * self.decoder.vocabulary_size * 3 * FLOAT_BYTE
+        vocabulary_size: int = self.decoder.vocabulary_size
+        return caches + options.num_beams * vocabulary_size * 3 * FLOAT_BYTE
 
     def _decode(
         self, sources: Sequence[Sequence[int]], places: Sequence[int], rules: TokenRules
@@ -170,7 +171,8 @@ class FastGenerator(BatchGenerator):
     def read(self, input_ids: Any, attention_mask: Any) -> Segment:
         """Encode sources [B, S] and compute their keys and values."""
         states_BSD = self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)[0]
-        return self.decoder.read_source(states_BSD, attention_mask)
+        segment: Segment = self.decoder.read_source(states_BSD, attention_mask)
+        return segment
 
 
 def special_tokens(model: Any) -> SpecialTokens:

@@ -9,10 +9,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fast_models import generators
+from fast_models import generators, loaded_model
 from kilowit.parts.fast_batch import DecodeBatch
 from kilowit.parts.fast_generate import FastGenerator
 from kilowit.parts.fast_search import TokenRules
+from kilowit.parts.narrow import narrow
 from kilowit.parts.runtime import GenerateOptions
 from kilowit.parts.stock_generate import StockGenerator, new_tokens
 from tiny_training import VOCABULARY_SIZE, random_split
@@ -95,3 +96,11 @@ def test_steps_of_one_shape_can_be_replayed_and_begun_anew(family: str, num_beam
                 batch.advance()
             written = [new_tokens(row, fast.tokens.end) for row in batch.search.best().tolist()]
             assert written == fast.generate(sources, options)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_with_pruned_heads_is_decoded_as_it_is(family: str) -> None:
+    loaded = loaded_model(family)
+    loaded.model = narrow(loaded.model, heads_kept_fraction=0.5, ffn_kept_fraction=0.5).eval()
+    options = GenerateOptions(4, 10, batch_size=5)
+    assert FastGenerator(loaded).generate(SOURCES, options) == StockGenerator(loaded).generate(SOURCES, options)

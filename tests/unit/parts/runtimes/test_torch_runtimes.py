@@ -13,6 +13,7 @@ from kilowit.errors import PartError
 from kilowit.parts.fast_generate import FastGenerator
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.runtime import GenerateOptions, RuntimeOptions
+from kilowit.parts.stock_generate import StockGenerator
 from tiny_summarizers import save, word_tokenizer
 from tiny_training import VOCABULARY_SIZE
 
@@ -114,7 +115,7 @@ def test_little_memory_makes_small_batches_and_the_same_tokens(monkeypatch: pyte
 
 
 def test_an_adapter_is_refused_with_a_way_out() -> None:
-    class Adapted(torch.nn.Linear):
+    class Adapted(torch.nn.Linear):  # type: ignore[misc]
         """Stands for a layer that adds something to its product."""
 
     loaded = loaded_model("bart")
@@ -142,3 +143,28 @@ def test_families_without_a_fast_path_write_through_the_stock_one(family: str, t
     assert [1 <= len(tokens) <= 5 for tokens in written] == [True] * 3
     with pytest.raises(PartError, match="does not decode"):
         FastGenerator(LoadedModel(model, None, described, "", ""))
+
+
+def test_a_folder_that_was_not_compiled_is_refused_by_name(folder: Path) -> None:
+    with pytest.raises(PartError, match=r"no encoder\.pt2 in the folder") as raised:
+        parts.load("runtimes", "torch_compile").load(folder, RuntimeOptions())
+    assert "Export" in str(raised.value.hint)
+
+
+def test_compiling_without_a_compiler_is_refused_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(PartError, match=r"no C\+\+ compiler"):
+        parts.load("runtimes", "torch_compile").export(tmp_path, tmp_path / "out", "fp32")
+
+
+@pytest.mark.slow
+def test_a_compiled_model_writes_the_tokens_of_the_model(tmp_path: Path) -> None:
+    loaded, module = loaded_model("bart"), parts.load("runtimes", "torch_compile")
+    for stack in (loaded.model.get_encoder(), loaded.model.get_decoder()):
+        stack.layers = stack.layers[:1]  # one layer is compiled in half the time
+    loaded.model.config.encoder_layers = loaded.model.config.decoder_layers = 1
+    module.export(save(loaded.model, tmp_path / "in"), tmp_path / "out", "fp32")
+    written = module.load(tmp_path / "out", RuntimeOptions()).generate(SOURCES, BEAMS)
+    assert written == StockGenerator(loaded).generate(SOURCES, BEAMS)

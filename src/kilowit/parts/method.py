@@ -6,6 +6,7 @@ A file ``parts/methods/<name>.py`` defines
 * ``CONFLICTS_WITH``: names of methods that cannot stand in the same recipe;
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
+* ``ENGINES``: names of the training engines it works with; absent = the trainer alone;
 * ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
 * ``check(options, family)``: refuse what FAMILIES cannot express, at plan time;
 * up to five plain functions, called in the order of the recipe, each taking a value and returning one:
@@ -31,6 +32,8 @@ from kilowit import parts
 from kilowit.errors import PartError, PlanError
 from kilowit.parts.tokenized import TrainingData
 from kilowit.settings import Block, Settings
+
+ENGINES: Final = ("trainer", "loop")  # in the order in which they are taken
 
 
 class NoOptions(Block):
@@ -84,6 +87,8 @@ class MethodCall:
 
 class TrainingCallback:
     """What an engine calls while it trains; a method overrides the moments that it needs. Knows no engine."""
+
+    num_rehearsals: int = 0  # batches of other shapes to run in the warm-up: what is compiled is compiled there
 
     def on_train_begin(self, model: Any) -> None:
         """Called once, before the first forward pass (the warm-up's)."""
@@ -144,7 +149,28 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
             module.check(options, family)
         if hasattr(module, "plan"):
             settings = module.plan(settings, options)
+    choose_engine(settings, methods)
     return settings
+
+
+def choose_engine(settings: Settings, methods: tuple[MethodCall, ...]) -> str:
+    """Return the engine that the settings name, else the first of `ENGINES` that all methods work with.
+
+    Raises:
+        PartError: a method does not work with the engine that is named, or no engine fits all.
+    """
+    fits = {call.name: tuple(getattr(call.module, "ENGINES", ENGINES[:1])) for call in methods}
+    if (named := settings.train.engine) is not None:
+        for name, engines in fits.items():
+            if named not in engines:
+                hint = f"Set train.engine to {engines[0]}, or leave it out."
+                raise PartError(f'method "{name}" does not work with the engine {named}', hint=hint)
+        return named
+    common = [engine for engine in ENGINES if all(engine in engines for engines in fits.values())]
+    if not common:
+        needs = ", ".join(f'"{name}" needs {engines[0]}' for name, engines in fits.items() if len(engines) == 1)
+        raise PartError(f"no engine works with all methods: {needs}", hint="Put them in two recipes.")
+    return common[0]
 
 
 def has_nvidia_gpu() -> bool:

@@ -72,7 +72,9 @@ def _train_byte(work: Workload) -> Interval:
     trained = n * work.trained_fraction
     state = ADAMW_BYTE_PER_PARAMETER if train.optimizer == "adamw" else 0.1
     fixed = BYTE_PER_PARAMETER_FP32 * n + (BYTE_PER_PARAMETER_FP32 + state) * trained
-    if work.precision != "fp32":
+    if work.settings.weights == "bf16":  # 2 bytes of weights and of gradients, 4 of masters, 4 of their gradients
+        fixed = 2 * n + (2 + 4 + 4 + state) * trained
+    elif work.precision != "fp32":
         fixed += 2 * n
     # The longest batch decides: likely one is full of documents at the maximum.
     source = Interval(work.source_tokens.likely, train.max_source_tokens, train.max_source_tokens)

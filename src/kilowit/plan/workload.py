@@ -29,6 +29,7 @@ TOKENS_PER_WORD: Final = Interval(1.1, 1.4, 2.2)
 # 1.11 to 1.21 sorted (simulated, research of 2026-11, section 4.1). Texts of even length pad little.
 PADDING_RANDOM: Final = Interval(1.1, 2.2, 3.6)
 PADDING_SORTED: Final = Interval(1.02, 1.2, 1.5)
+PADDING_BUDGET: Final = Interval(1.0, 1.03, 1.053)  # the method token_budget ends a batch that pads more than 5 %
 UNKNOWN_EXAMPLES: Final = Interval(1_000, 20_000, 300_000)  # the public datasets of datasets.csv span 12 k to 3.8 M
 
 
@@ -163,7 +164,7 @@ def workload(cell: Cell) -> Workload:
         num_beams=predict.num_beams or (defaults.num_beams if defaults else 1),
         predict_batch_size=predict.batch_size or 2 * train.batch_size,
         trained_fraction=_trained_fraction(cell, size),
-        padding=PADDING_SORTED if any(call.name == "sortish" for call in cell.methods) else PADDING_RANDOM,
+        padding=_padding(cell),
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
         downloads="hub" in cell.model,
@@ -244,6 +245,12 @@ def _decoding_steps(target: Interval, longest: int) -> Interval:
     """Return the steps of a batch: it runs until its longest summary ends, at most `longest`."""
     likely = min(float(longest), (target.likely + longest) / 2)
     return Interval(min(target.low, likely), likely, float(longest))
+
+
+def _padding(cell: Cell) -> Interval:
+    """Return padded over real tokens, as the methods that make the batches leave it."""
+    known = {"packing": Interval.exactly(1.0), "token_budget": PADDING_BUDGET, "sortish": PADDING_SORTED}
+    return next((known[call.name] for call in cell.methods if call.name in known), PADDING_RANDOM)
 
 
 def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:

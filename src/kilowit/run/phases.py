@@ -19,7 +19,7 @@ from kilowit.meter import Meter
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.flop import flop_per_token
-from kilowit.parts.method import TrainedRun, plan_settings
+from kilowit.parts.method import TrainedRun, choose_engine, plan_settings
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
@@ -206,7 +206,10 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
         CellFailure: divergence, or a method that was not applied.
     """
     with run.phase("warmup"):  # the import takes seconds
-        from kilowit.run.engines.trainer import train
+        if choose_engine(run.settings, run.cell.methods) == "trainer":
+            from kilowit.run.engines.trainer import train
+        else:
+            from kilowit.run.engines.loop import train
 
         job = _train_job(run, loaded, data)
     result = train(job)

@@ -9,28 +9,26 @@ tokens of *all* accumulated batches. That is the true token mean: one batch of 1
 from __future__ import annotations
 
 import math
-import random
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
-from torch.nn.functional import cross_entropy
 from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from kilowit.errors import CellFailure, PlanError
-from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop
+from kilowit.parts.flop import TRAIN_PER_FORWARD
 from kilowit.run.batches import IGNORED, Collator
-from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult
-from kilowit.run.flop_counter import StepFlop, count_step
+from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult, book, validation_steps
+from kilowit.run.engines.loss import token_loss_sum, validation_loss
+from kilowit.run.engines.rehearsal import NUM_WARMUP_STEPS, note_flop, restored
+from kilowit.run.flop_counter import count_step
 
 NUM_LOGS: Final = 100  # losses read from the device per run; each read waits for the device
 PROGRESS_SECOND: Final = 0.5
 OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adafactor": "adafactor"}
-NUM_WARMUP_STEPS: Final = {"cpu": 1, "cuda": 2}  # the first is counted by torch; CUDA then picks its kernels
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -49,28 +47,13 @@ def train(job: TrainJob) -> TrainResult:
             try:
                 trainer.train()
             finally:  # a run that is ended has trained all the same
-                _book(phase, trainer)
+                book(phase, trainer.watcher.counts, trainer.watcher.flop_per_forward, trainer.losses)
     # For mixed precision accelerate hangs a wrapped `forward` on the instance and leaves it there; its own
     # unwrap_model (1.15) peels off the decorators of the class's `forward` too.
     for name in ("forward", "_original_forward"):
         job.model.__dict__.pop(name, None)
     job.model.zero_grad(set_to_none=True)
     return TrainResult(getattr(trainer.optimizer, "optimizer", trainer.optimizer), trainer.watcher.counts)
-
-
-def _book(phase: Any, trainer: LineTrainer) -> None:
-    """Put on the phase what the steps so far have taken."""
-    counts = trainer.watcher.counts
-    phase.count(
-        num_examples=counts.num_examples,
-        num_input_tokens=counts.num_source_tokens,
-        num_output_tokens=counts.num_target_tokens,
-        num_steps=counts.num_steps,
-        flop_total=counts.forward_flop * trainer.watcher.flop_per_forward,
-    )
-    phase.set(flop_source="formula")
-    if trainer.losses:
-        phase.set(loss_first=trainer.losses[0], loss_last=trainer.losses[-1])
 
 
 def trainer_arguments(job: TrainJob, folder: str) -> Seq2SeqTrainingArguments:
@@ -174,26 +157,11 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         return metrics
 
     def _validation_loss(self, phase: Any) -> float:
-        split, model = self.job.data.validation, self.model_wrapped
-        collate, batch_size = self._collator(split), self.args.per_device_eval_batch_size
-        order = sorted(range(len(split)), key=lambda i: (split.source_lengths[i], split.target_lengths[i]))
-        model.eval()
-        total = torch.zeros((), device=self.job.device)
-        with torch.no_grad():
-            for start in range(0, len(order), batch_size):
-                inputs = self._prepare_inputs(collate(order[start : start + batch_size]))
-                total += token_loss_sum(model, inputs, 0.0)[0]
-        num_source_tokens, num_target_tokens = sum(split.source_lengths), sum(split.target_lengths)
-        dimensions = self.job.dimensions
-        phase.count(
-            num_examples=len(split),
-            num_input_tokens=num_source_tokens,
-            num_output_tokens=num_target_tokens,
-            flop_total=sum(
-                forward_flop(dimensions, s, t) for s, t in zip(split.source_lengths, split.target_lengths, strict=True)
-            ),
-        )
-        return float(total.item() / num_target_tokens)
+        def loss_sum(inputs: dict[str, Any]) -> Any:
+            return token_loss_sum(self.model_wrapped, self._prepare_inputs(inputs), 0.0)[0]
+
+        self.model_wrapped.eval()
+        return validation_loss(self.job, self._collator(self.job.data.validation), loss_sum, phase)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Keep the losses, and end a run whose loss is not a number.
@@ -211,18 +179,6 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         if "loss" in logs:
             self.losses.append(logs["loss"])
         super().log(logs, start_time)
-
-
-def token_loss_sum(model: Any, inputs: dict[str, Any], label_smoothing: float) -> tuple[Any, Any]:
-    """Return the summed cross entropy of all target tokens, a 0-d tensor, and the model's outputs."""
-    inputs = dict(inputs)
-    labels_BT = inputs.pop("labels")
-    outputs = model(**inputs, use_cache=False)
-    logits_NV = outputs.logits.flatten(0, 1).float()
-    total = cross_entropy(
-        logits_NV, labels_BT.flatten(), ignore_index=IGNORED, reduction="sum", label_smoothing=label_smoothing
-    )
-    return total, outputs
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]
@@ -262,11 +218,10 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Spread the validations, let the methods hook in, and warm up."""
-        number = self.job.settings.train.num_validations
-        self.validation_steps = frozenset(math.ceil(state.max_steps * i / number) for i in range(1, number + 1))
+        self.validation_steps = validation_steps(self.job.settings.train.num_validations, state.max_steps)
         for callback in self.job.callbacks:
             callback.on_train_begin(self.job.model)
-        with self.job.phase("warmup") as phase, _restored(self.job):
+        with self.job.phase("warmup") as phase, restored(self.job):
             self._warm_up(phase)
 
     def _warm_up(self, phase: Any) -> None:
@@ -275,7 +230,9 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         What does not fit fails here, before the training that it would have ended.
         """
         trainer, settings = self.trainer, self.job.settings.train
-        indices = self.job.data.epoch_order(settings.batch_size, self.job.seed, 0)[: settings.batch_size]
+        num_others = self.job.num_rehearsals
+        batches = self.job.data.epoch_batches(settings.batch_size, self.job.seed, 0)[: 1 + num_others]
+        indices = batches[0]
         inputs = trainer._prepare_inputs(trainer.data_collator(indices))
         model = trainer.model_wrapped
         model.train()
@@ -283,26 +240,17 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         def forward() -> Any:
             return trainer.compute_loss(model, inputs)
 
-        step = count_step(forward, trainer.accelerator.backward, self.job.device)
-        num_steps = NUM_WARMUP_STEPS[self.job.device.type]
-        for _ in range(num_steps - 1):
+        step = count_step(forward, trainer.accelerator.backward, self.job.device, is_compiled=num_others > 0)
+        note_flop(self.job, step, indices, inputs)
+        repeats = [indices] * (NUM_WARMUP_STEPS[self.job.device.type] - 1 + (num_others > 0)) + batches[1:]
+        for repeated in repeats:
+            inputs = trainer._prepare_inputs(trainer.data_collator(repeated))
             trainer.accelerator.backward(forward())
         self.flop_per_forward = step.per_forward
-        self._note_flop(step, inputs)
-        phase.count(num_steps=num_steps, num_examples=num_steps * len(indices), flop_total=step.total * num_steps)
+        num_steps = 1 + len(repeats)
+        num_examples = len(indices) + sum(map(len, repeats))
+        phase.count(num_steps=num_steps, num_examples=num_examples, flop_total=step.total * num_steps)
         phase.set(flop_source="counter")
-
-    def _note_flop(self, step: StepFlop, inputs: dict[str, Any]) -> None:
-        (num_rows, num_source), num_target = inputs["input_ids"].shape, inputs["labels"].shape[1]
-        formula = num_rows * forward_flop(self.job.dimensions, num_source, num_target)
-        self.job.note(
-            "flop_check",
-            "forward FLOPs of one padded batch: formula beside torch's counter",
-            formula_forward_flop=formula,
-            counter_forward_flop=step.forward,
-            counter_total_flop=step.total,
-            total_per_forward=step.per_forward,
-        )
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Draw the order of the epoch."""
@@ -347,16 +295,3 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         """Let the methods finish."""
         for callback in self.job.callbacks:
             callback.on_train_end(self.job.model)
-
-
-@contextmanager
-def _restored(job: TrainJob) -> Iterator[None]:
-    """Undo what a rehearsal leaves: gradients and the state of every random generator."""
-    import numpy as np
-
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if job.device.type == "cuda" else []):
-        yield
-    random.setstate(python_state)
-    np.random.set_state(numpy_state)
-    job.model.zero_grad(set_to_none=True)

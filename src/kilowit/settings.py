@@ -42,7 +42,9 @@ class TrainSettings(Block):
     num_validations: Annotated[int, Field(ge=0)] = Field(
         1, description="times that the validation loss is taken, evenly spread, the last at the end; 0 = never"
     )
-    engine: Literal["trainer"] | None = Field(None, description="None = the first engine that fits the methods")
+    engine: Literal["trainer", "loop"] | None = Field(
+        None, description="trainer: Hugging Face's; loop: ours; None = the first of them that all methods work with"
+    )
 
 
 class PredictSettings(Block):
@@ -112,10 +114,16 @@ class Settings(Block):
     # fp32). Not a key of a study: the methods of these names set it, so that nobody has it without checks and evidence.
     precision: Precision = "fp32"
     ranks: RankSettings = RankSettings()  # no key of a study either: ddp, fsdp, zero and zero_offload set it
+    # Number format in which weights and gradients are stored while training; the method bf16_weights sets it.
+    weights: Literal["fp32", "bf16"] = "fp32"
 
     def with_precision(self, precision: Precision) -> Settings:
         """Return a copy whose forward passes compute in `precision`."""
         return self.model_copy(update={"precision": precision})
+
+    def with_weights(self, weights: Literal["fp32", "bf16"]) -> Settings:
+        """Return a copy whose weights and gradients are stored in `weights` while they are trained."""
+        return self.model_copy(update={"weights": weights})
 
     def with_train(self, **changes: Any) -> Settings:
         """Return a copy with these training settings, validated like the study itself."""

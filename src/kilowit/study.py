@@ -30,7 +30,16 @@ from kilowit.settings import (
     Settings,
     TrainSettings,
 )
-from kilowit.study_parts import Reading, check_block, found, read_dataset, read_method, read_metric, read_model
+from kilowit.study_parts import (
+    Reading,
+    check_block,
+    found,
+    read_dataset,
+    read_method,
+    read_metric,
+    read_model,
+    unpack_recipes,
+)
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
 MAX_CELLS: Final = 10_000  # beyond it somebody mistyped a list; split the study
@@ -58,7 +67,9 @@ class StudyDocument(Block):
     models: list[Any] = Field(min_length=1, description="hub ids, ./folders, {scratch: size}, baselines")
     datasets: list[Any] = Field(min_length=1, description="names, or {name: ..., options}")
     recipes: dict[Name, list[Any]] = Field(
-        {"full": []}, min_length=1, description="name -> ordered list of methods; [] = plain fine-tuning"
+        {"full": []},
+        min_length=1,
+        description="name -> ordered list of methods, or the name of a packaged recipe; [] = plain fine-tuning",
     )
     hardware: list[str] = Field(["local"], min_length=1, description="local: the machine that runs the study")
     seeds: list[Seed] = Field([0], min_length=1, description="one repeat each: initial weights, order, dropout")
@@ -138,6 +149,7 @@ def _read(reading: Reading) -> Study:
     value = reading.document.value
     value.setdefault("metrics", ["rouge"])
     is_paper = _take_paper(reading)
+    unpack_recipes(reading)
     top: StudyDocument | None = check_block(reading, (), StudyDocument, value)
     axes = _Axes(
         models=_each(reading, "models", read_model),

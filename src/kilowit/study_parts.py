@@ -21,6 +21,7 @@ from kilowit.cell import content_hash
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
 from kilowit.parts.method import MethodCall, NoOptions
+from kilowit.parts.recipe import packaged_methods
 from kilowit.settings import Block, Count
 from kilowit.study_yaml import Document, DocumentPath, Problem, path_name
 
@@ -303,6 +304,22 @@ def read_dataset(reading: Reading, path: DocumentPath, value: Any) -> dict[str, 
         return None
     checked = _options(reading, path, "datasets", name, {key: item for key, item in mapping.items() if key != "name"})
     return None if checked is None else {"name": name, **checked}
+
+
+def unpack_recipes(reading: Reading) -> None:
+    """Put the methods of a packaged recipe in the place of its name, in the document."""
+    recipes = reading.document.value.get("recipes")
+    if not isinstance(recipes, dict):
+        return  # the schema says so
+    for name, written in list(recipes.items()):
+        if isinstance(written, str):
+            try:
+                recipes[name] = packaged_methods(written)
+            except PartError as error:
+                reading.part_fault(("recipes", name), error)
+                recipes[name] = []
+                if len(recipes) > 1:  # it would be said to equal another that is empty
+                    del recipes[name]
 
 
 def read_method(reading: Reading, path: DocumentPath, value: Any) -> MethodCall | None:

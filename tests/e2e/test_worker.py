@@ -20,6 +20,8 @@ RECIPES = {
     "bf16": "[bf16]",
     "distill": "[{distill: {decoder_layers: 1}}]",
     "ddp": "[ddp]",
+    "bf16_weights": "[bf16_weights]",
+    "compile": "[packing, {compile: {backend: aot_eager}}]",
     "early_stopping": "[early_stopping]",
     "ensemble": "[{ensemble: {kind: checkpoint_soup, members: 2}}]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
@@ -30,8 +32,10 @@ RECIPES = {
     "low_resource": "[{low_resource: {fraction: 0.5}}]",
     "prune": "[{prune: {decoder_layers: 1}}]",
     "fsdp": "[fsdp]",
-    "sortish": "[{sortish: {pool_batches: 4}}]",
     "sparse_attention": "[{sparse_attention: {window: 4}}]",
+    "packing": "[packing]",
+    "sortish": "[{sortish: {pool_batches: 4}}]",
+    "token_budget": "[{token_budget: {max_tokens: 160}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
     **({"zero": "[zero]"} if has_deepspeed() else {}),
 }
@@ -134,7 +138,7 @@ def test_method_is_applied_and_shows_it(method: str, tmp_path: Path) -> None:
         tmp_path, recipe=RECIPES[method], overrides=["train.num_validations=4", "train.num_steps=8"]
     )
     assert record.status == "finished", record.error_message
-    (evidence,) = record.methods
+    evidence = record.methods[-1]
     assert (evidence.method, evidence.applied) == (method, True)
     assert evidence.evidence
     assert json.loads(json.dumps(evidence.evidence)) == evidence.evidence
@@ -158,6 +162,16 @@ def test_methods_of_one_recipe_work_together(tmp_path: Path) -> None:
     assert shown["truncate"]["source_longest_tokens"] == 20
     assert shown["freeze"]["unmoved"]
     assert record.model.num_trainable_parameters < record.model.num_parameters  # type: ignore[union-attr,operator]
+
+
+@pytest.mark.parametrize("recipe", ["frugal"])
+def test_packaged_recipe_goes_the_whole_way_by_its_name(recipe: str, tmp_path: Path) -> None:
+    record = worker_cells.run(tmp_path, recipe=recipe)
+    assert record.status == "finished", record.error_message
+    shown = {evidence.method: evidence.evidence for evidence in record.methods}
+    assert shown["packing"]["padding_fraction"] == 0.0
+    assert shown["bf16_weights"]["gradient_dtype"] == "bfloat16"
+    assert [figures.phase for figures in record.phases if figures.phase in ("warmup", "train", "validate")]
 
 
 def test_method_that_took_no_effect_fails_the_cell_and_is_billed(tmp_path: Path) -> None:

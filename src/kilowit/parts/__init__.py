@@ -16,7 +16,7 @@ from typing import Final
 
 from kilowit.errors import PartError, near_name_hint
 
-KINDS: Final = ("models", "datasets", "methods", "metrics", "sensors")
+KINDS: Final = ("models", "datasets", "methods", "recipes", "metrics", "sensors")
 
 EXTRAS: Final = {"metrics": "metrics"}  # which extra brings what a kind's parts need; the others: train
 

@@ -1,7 +1,8 @@
 """Bytes that a cell will need: on the GPU, on the host, on disk.
 
 Training holds, per parameter, 4 bytes of weights, 4 of gradients and 8 of AdamW state (Adafactor: next to nothing)
-for what is trained; half precision by autocast adds a half copy of the weights. Activations follow Korthikanti et al.
+for what is trained; half precision by autocast adds a half copy of the weights, weights in bfloat16 keep masters and
+their gradients in fp32 beside both. Activations follow Korthikanti et al.
 2022, arXiv 2205.05198, equation 1: a layer keeps 34 bytes per token and unit of width in half precision, twice that in
 single, plus 5 bytes per head and pair of tokens where attention scores are kept (fused attention keeps none). A decoder
 layer has a second attention: half as much again. The head keeps logits, their softmax and its gradient in fp32.
@@ -24,6 +25,7 @@ BYTE_PER_PARAMETER_FP32: Final = 4
 ADAMW_BYTE_PER_PARAMETER: Final = 8
 ADAM8BIT_BYTE_PER_PARAMETER: Final = 2.1  # two moments of a byte, and a scale for each 256 of them
 HALF_PRECISIONS: Final = ("bf16", "fp16")
+PACKED_ROW_EXCESS: Final = 1.5  # the longest row of a training over the mean one
 ACTIVATION_BYTE_FP16: Final = 34.0
 SCORE_BYTE_FP16: Final = 5.0
 NUM_LOGIT_COPIES: Final = Interval(2, 3, 5)
@@ -79,22 +81,35 @@ def disk_byte(work: Workload, time_second: Interval) -> Interval:
 
 def _train_byte(work: Workload) -> Interval:
     assert work.size is not None
-    train, n = work.settings.train, float(work.size.num_parameters)
+    n = float(work.size.num_parameters)
     trained = n * work.trained_fraction
     shares = _shares(work)
     fixed = BYTE_PER_PARAMETER_FP32 * (n * shares.parameters + trained * shares.gradients)
     fixed += _state_byte_per_parameter(work) * trained * shares.state
-    if work.precision in HALF_PRECISIONS:
+    if work.settings.weights == "bf16":
+        fixed += 2 * (n + trained)  # weights and gradients of 2 bytes beside fp32 masters, their gradients, frozen ones
+    elif work.precision in HALF_PRECISIONS:
         fixed += 2 * n
     fixed += BYTE_PER_PARAMETER_FP32 * n * (work.num_members - 1)  # trained before, they wait for the last
     teacher_byte = 0.0
     if work.whole_size is not None and work.whole_size != work.size:  # it may stay beside its student
         teacher_byte = float(BYTE_PER_PARAMETER_FP32 * work.whole_size.num_parameters)
-    # The longest batch decides: likely one is full of documents at the maximum.
-    source = Interval(work.source_tokens.likely, train.max_source_tokens, train.max_source_tokens)
-    target = Interval(work.target_tokens.likely, train.max_target_tokens, train.max_target_tokens)
-    activation = _activation_byte(work, source, target) * (train.batch_size / work.num_ranks)
+    activation = _batch_activation_byte(work) * (1 / work.num_ranks)
     return fixed + Interval(0.0, 0.0, teacher_byte) + activation
+
+
+def _batch_activation_byte(work: Workload) -> Interval:
+    """Return bytes that the backward pass of the largest batch needs."""
+    train, mean_source, mean_target = work.settings.train, work.source_tokens, work.target_tokens
+    if work.is_packed:  # the row that decides is a sum over many pairs: not far from the mean
+        source, target = (Interval(m.low, m.likely, PACKED_ROW_EXCESS * m.high) for m in (mean_source, mean_target))
+        return _activation_byte(work, source, target) * train.batch_size
+    if work.max_batch_tokens is not None:
+        return _activation_byte(work, mean_source, mean_target) * work.num_examples_per_batch
+    # The longest batch decides: likely one is full of documents at the maximum.
+    source = Interval(mean_source.likely, train.max_source_tokens, train.max_source_tokens)
+    target = Interval(mean_target.likely, train.max_target_tokens, train.max_target_tokens)
+    return _activation_byte(work, source, target) * train.batch_size
 
 
 class _Shares(NamedTuple):

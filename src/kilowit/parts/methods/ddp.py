@@ -14,8 +14,8 @@ Trade-off      train.wall_second x0.25-1.2 | train.energy_total_joule x0.9-1.5 |
 Options        num_processes (2), bucket_mib (25; gradients sent at once), find_unused_parameters (false; true for
                models that leave parameters without gradient, as LED without global attention)
 Works with     all others but those named.
-               Conflicts with  adam8bit, batch_size, distill, ensemble, fsdp, gradient_accumulation, lora, prune,
-               zero, zero_offload.
+               Conflicts with  adam8bit, batch_size, compile, distill, ensemble, fsdp, gradient_accumulation, lora,
+               prune, zero, zero_offload.
 Source         Li et al. 2020, arXiv 2006.15704: buckets section 3.2.3. Ranges ours.
 """
 
@@ -32,8 +32,8 @@ from kilowit.settings import Block, Count, Settings
 # adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
 # or batch by themselves and were never tried over several processes.
 CONFLICTS_WITH: Final = (
-    "adam8bit", "batch_size", "distill", "ensemble", "fsdp", "gradient_accumulation", "lora", "prune", "zero",
-    "zero_offload",
+    "adam8bit", "batch_size", "compile", "distill", "ensemble", "fsdp", "gradient_accumulation", "lora", "prune",
+    "zero", "zero_offload",
 )  # fmt: skip
 FAMILIES: Final = None
 _OURS: Final = "ours: an estimate, to be replaced by a measured range"

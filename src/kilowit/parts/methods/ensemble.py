@@ -30,6 +30,7 @@ from kilowit.settings import Block, Settings
 
 CONFLICTS_WITH: Final = ("ddp", "distill", "fsdp", "prune", "zero", "zero_offload")
 FAMILIES: Final = ("bart", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: cost in proportion to 1 (checkpoint_soup) to 5 members"
 EXPECTS: Final = (
     Expectation("train.energy_total_joule", 0.95, 5.2, source=_OURS),

@@ -25,6 +25,7 @@ from kilowit.settings import Block, Settings
 
 CONFLICTS_WITH: Final = ()
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 NUM_ROWS: Final = 64  # target tokens that epsilon is measured on
 TOLERANCE: Final = 0.25  # of epsilon; logits of half precision are coarse
 EXPECTS: Final = (

@@ -31,6 +31,7 @@ from kilowit.settings import Block, Count, Positive
 
 CONFLICTS_WITH: Final = ("ddp", "freeze", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("peft",)
 # Query and value projections by the names that the families give them: BART, PEGASUS and most decoders; T5; LED,
 # BigBird and BERT; ProphetNet.

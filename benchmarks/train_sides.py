@@ -1,0 +1,318 @@
+"""One side of benchmarks/train.py, in its own process: the data, the model, the engine, and what it took."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import random
+import resource
+import tempfile
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import Any
+
+from kilowit import Meter
+
+SPECIAL = 5  # ids below are special tokens in BART's vocabulary
+MAX_SOURCE, MAX_TARGET = 512, 90
+NUM_VALIDATION = 256
+
+
+@dataclass
+class Result:
+    """What one side took, and what it learned."""
+
+    name: str
+    num_examples: int  # seen in training
+    wall_second: float
+    cpu_second: float  # of the process, all threads
+    energy_joule: float
+    energy_source: str
+    peak_memory_byte: int  # CUDA's allocator, else the resident peak of the process
+    loss_first: float
+    loss_last: float
+    validation_loss: float
+    parts: dict[str, float] = field(default_factory=dict)  # seconds of the parts of the steps, and of the warm-up
+
+    @property
+    def samples_per_second(self) -> float:
+        """Training examples a second, all that happened counted."""
+        return self.num_examples / self.wall_second
+
+    def better_of(self, other: Result) -> Result:
+        """Return the faster one: other programs on the machine only ever slow down."""
+        return self if self.wall_second <= other.wall_second else other
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass
+class Side:
+    """What both engines start from."""
+
+    model: Any
+    pad_token_id: int
+    train: Any  # TokenizedSplit
+    validation: Any
+    settings: Any
+    options: argparse.Namespace
+
+
+def run_side(options: argparse.Namespace) -> Result:
+    """Prepare, and train by the side's engine under the meter."""
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    side = _prepare(options)
+    side.model.to(options.device)
+    on_cuda = options.device == "cuda"
+    train = (_stock if options.side in ("stock", "group_by_length") else _ours)(side)
+    if on_cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    with Meter(synchronize=torch.cuda.synchronize if on_cuda else None) as meter:
+        began_second, began_cpu_second = time.perf_counter(), time.process_time()
+        with meter.phase("train"):
+            num_examples, losses, parts = train()
+        wall_second, cpu_second = time.perf_counter() - began_second, time.process_time() - began_cpu_second
+    figures = next(row for row in meter.result.phases if row.phase == "train")
+    peak = torch.cuda.max_memory_allocated() if on_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Result(
+        options.side, num_examples, wall_second, cpu_second, figures.energy_total_joule or float("nan"),
+        str((figures.energy_gpu_source if on_cuda else figures.energy_cpu_source) or "none"), peak,
+        losses[0], losses[-1], _validation_loss(side), parts,
+    )  # fmt: skip
+
+
+def _prepare(options: argparse.Namespace) -> Side:
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    from kilowit.parts.models import bart
+    from kilowit.settings import Settings
+
+    sizes = dict(bart.SIZES[f"bart-{options.size}"])
+    pad, eos, bos = 1, 2, 0
+    if options.data:
+        train, validation, pad, eos, bos, sizes["vocab_size"] = _texts(options, sizes["vocab_size"])
+    else:
+        train = _simulated(options.examples, sizes["vocab_size"], seed=0)
+        validation = _simulated(NUM_VALIDATION, sizes["vocab_size"], seed=1)
+    ids = {"pad_token_id": pad, "eos_token_id": eos, "bos_token_id": bos}
+    torch.manual_seed(options.seed)
+    model = AutoModelForSeq2SeqLM.from_config(bart.build_config({**sizes, **ids}, MAX_SOURCE))
+    settings = Settings().with_train(
+        num_epochs=options.epochs, batch_size=options.batch, learning_rate=1e-4 if options.size == "mini" else 5e-5,
+        max_source_tokens=MAX_SOURCE, max_target_tokens=MAX_TARGET, num_validations=0,
+    )  # fmt: skip
+    return Side(model, pad, train, validation, settings, options)
+
+
+def _texts(options: argparse.Namespace, vocabulary_size: int) -> tuple[Any, ...]:
+    """Tokenize the real texts, with a vocabulary of our own where no tokenizer is given."""
+    from kilowit.parts.datasets import local_files
+    from kilowit.parts.models import bart
+    from kilowit.parts.pretrained import load_tokenizer
+    from kilowit.parts.tokenizer import train_tokenizer
+    from kilowit.run.batches import tokenize_split
+
+    files = {split: str(options.data / f"{split}.jsonl") for split in ("train", "validation")}
+    chosen = local_files.Options(
+        **files, test=files["validation"], max_train_examples=options.examples,
+        max_validation_examples=NUM_VALIDATION, max_test_examples=1,
+    )  # fmt: skip
+    corpus = local_files.load(chosen)
+    if options.tokenizer:
+        tokenizer = load_tokenizer(options.tokenizer)
+    else:
+        tokenizer = train_tokenizer(
+            corpus, vocabulary_size=vocabulary_size, special_tokens=bart.FAMILY.special_tokens, max_positions=MAX_SOURCE
+        )
+    splits = [
+        tokenize_split(split, tokenizer, prefix="", max_source_tokens=MAX_SOURCE, max_target_tokens=MAX_TARGET)
+        for split in (corpus.train, corpus.validation)
+    ]
+    return *splits, tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id, len(tokenizer)
+
+
+def _simulated(num_examples: int, vocabulary_size: int, seed: int) -> Any:
+    """Random tokens; lengths log-normal around SAMSum's means of 147 and 26 BART tokens, cut at 512 and 90."""
+    from kilowit.parts.tokenized import TokenizedSplit
+
+    generator = random.Random(seed)
+    sources = [min(MAX_SOURCE, max(8, int(generator.lognormvariate(4.75, 0.72)))) for _ in range(num_examples)]
+    targets = [
+        min(MAX_TARGET, max(3, int(26 * (length / 147) ** 0.55 * generator.lognormvariate(-0.1, 0.45))))
+        for length in sources
+    ]
+
+    def tokens(length: int) -> array[int]:
+        return array("i", [*(generator.randrange(SPECIAL, vocabulary_size) for _ in range(length - 1)), 2])
+
+    names = [str(i) for i in range(num_examples)]
+    return TokenizedSplit(names, [tokens(n) for n in sources], [tokens(n) for n in targets], sources, targets)
+
+
+def _stock(side: Side) -> Any:
+    """The stock trainer as its users call it: dynamic padding, random order, fused AdamW, bf16 on CUDA."""
+    from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+    options, settings = side.options, side.settings.train
+    rows = [
+        {"input_ids": list(source), "labels": list(target), "attention_mask": [1] * len(source), "length": len(source)}
+        for source, target in zip(side.train.source_tokens, side.train.target_tokens, strict=True)
+    ]
+    grouped = options.side == "group_by_length"
+    arguments = Seq2SeqTrainingArguments(
+        output_dir=tempfile.gettempdir(), num_train_epochs=settings.num_epochs, seed=options.seed,
+        per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate, weight_decay=0.0,
+        bf16=options.device == "cuda", use_cpu=options.device == "cpu", report_to=[], disable_tqdm=True,
+        save_strategy="no", eval_strategy="no", logging_steps=max(1, len(rows) // settings.batch_size // 10),
+        logging_first_step=True, dataloader_pin_memory=options.device == "cuda", remove_unused_columns=not grouped,
+        train_sampling_strategy="group_by_length" if grouped else "random",
+    )  # fmt: skip
+
+    collate = DataCollatorForSeq2Seq(_Padder(side.pad_token_id), model=side.model, label_pad_token_id=-100)
+
+    def without_length(features: list[dict[str, Any]]) -> Any:
+        return collate([{key: value for key, value in f.items() if key != "length"} for f in features])
+
+    def train() -> tuple[int, list[float], dict[str, float]]:
+        trainer = Seq2SeqTrainer(model=side.model, args=arguments, train_dataset=rows, data_collator=without_length)
+        trainer.train()
+        losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+        return int(len(rows) * settings.num_epochs), losses, {}
+
+    return train
+
+
+class _Padder:
+    """The little of a tokenizer that the stock collator asks for."""
+
+    padding_side = "right"
+
+    def __init__(self, pad_token_id: int) -> None:
+        self.pad_token_id = pad_token_id
+        self.deprecation_warnings: dict[str, bool] = {}
+
+    def pad(self, features: Any, return_tensors: str | None = None, **_: Any) -> dict[str, Any]:
+        """Pad ids and masks to the longest."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        def padded(key: str, value: int) -> Any:
+            rows = [torch.tensor(feature[key]) for feature in features]
+            return pad_sequence(rows, batch_first=True, padding_value=value)
+
+        return {"input_ids": padded("input_ids", self.pad_token_id), "attention_mask": padded("attention_mask", 0)} | (
+            {"labels": padded("labels", -100)} if "labels" in features[0] else {}
+        )
+
+
+def _ours(side: Side) -> Any:
+    """Our engine with the methods of a recipe, as the worker would run it."""
+    import torch
+
+    from kilowit.parts.method import MethodCall, choose_engine, plan_settings
+    from kilowit.parts.models import bart
+    from kilowit.parts.tokenized import TrainingData
+    from kilowit.run.engines import loop, trainer
+    from kilowit.run.engines.job import TrainJob
+
+    calls = tuple(
+        MethodCall(item) if isinstance(item, str) else MethodCall(*next(iter(item.items())))
+        for item in _methods(side.options.side)
+    )
+    settings = plan_settings(side.settings, calls, "bart")
+    data, model, callbacks = TrainingData(side.train, side.validation), side.model, []
+    for call in calls:
+        facts: dict[str, Any] = {}
+        if hasattr(call.module, "on_data"):
+            data = call.module.on_data(data, call.parsed_options, facts)
+        if hasattr(call.module, "on_model"):
+            model = call.module.on_model(model, call.parsed_options, facts)
+        if hasattr(call.module, "callbacks"):
+            callbacks += call.module.callbacks(call.parsed_options, facts)
+    parts: dict[str, float] = {}
+
+    def note(kind: str, message: str, **facts: Any) -> None:
+        if kind == "step_parts":
+            parts.update(facts)
+
+    figures = _Figures()
+    job = TrainJob(
+        model, side.pad_token_id, bart.dimensions(model.config.to_dict()), data, settings, side.options.seed,
+        torch.device(side.options.device), callbacks, figures.phase, note,
+    )  # fmt: skip
+    engine = {"loop": loop, "trainer": trainer}[choose_engine(settings, calls)]
+
+    def train() -> tuple[int, list[float], dict[str, float]]:
+        counts = engine.train(job).counts
+        parts["warmup_second"] = round(figures.seconds.get("warmup", 0.0), 2)
+        return counts.num_examples, [figures.facts["loss_first"], figures.facts["loss_last"]], parts
+
+    return train
+
+
+def _methods(recipe: str) -> list[Any]:
+    """Return the methods of a packaged recipe, or of a list such as ``bf16,packing`` or ``compile:region=model``."""
+    from kilowit import parts
+    from kilowit.parts.recipe import packaged_methods
+
+    if recipe in parts.names("recipes"):
+        return packaged_methods(recipe)
+    methods: list[Any] = []
+    for text in filter(None, recipe.split(",")):
+        name, _, option = text.partition(":")
+        key, _, value = option.partition("=")
+        methods.append({name: {key: int(value) if value.isdigit() else value}} if option else name)
+    return methods
+
+
+class _Figures:
+    """Stands for a phase: keeps the losses, and the wall time of each phase."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+
+    def phase(self, name: str) -> Any:
+        """Time a phase."""
+        from contextlib import contextmanager
+
+        @contextmanager
+        def timed() -> Any:
+            began = time.perf_counter()
+            yield self
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+        return timed()
+
+    def count(self, **_: float) -> None:
+        """Count nothing: the engine's own counts are read."""
+
+    def set(self, **facts: Any) -> None:
+        """Keep what is said of the phase."""
+        self.facts.update(facts)
+
+
+def _validation_loss(side: Side) -> float:
+    """Return the token mean over the validation split in fp32, the same way for every side."""
+    import torch
+
+    from kilowit.run.batches import Collator
+    from kilowit.run.engines.loss import token_loss_sum
+
+    model = side.model.eval()
+    collate = Collator(side.validation, side.pad_token_id, model.prepare_decoder_input_ids_from_labels)
+    lengths, total = side.validation.source_lengths, 0.0
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    with torch.no_grad():
+        for start in range(0, len(order), 32):
+            batch = {k: v.to(side.options.device) for k, v in collate(order[start : start + 32]).items()}
+            total += float(token_loss_sum(model, batch, 0.0)[0])
+    return total / sum(side.validation.target_lengths)

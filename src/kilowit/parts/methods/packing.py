@@ -1,0 +1,91 @@
+"""packing: several pairs a row, and no padding.
+
+What it does   Lays each batch out as one row of sources and one row of targets. Every layer and the vocabulary head
+               then compute real tokens only; attention stays within each pair, positions start anew with each. Loss and
+               gradients are those of the padded batch: the same examples, the same order, the same number of steps.
+When to use    Whenever lengths vary, on CPU or GPU: it computes the least that training can.
+When not       Families with an attention of their own (LED, LongT5, ProphetNet, BigBird): use sortish or token_budget.
+Trade-off      train.energy_total_joule x0.25-0.8 | train.wall_second x0.25-0.8 | train.memory_gpu_max_byte x0.3-0.95
+               | rouge2 -0.005..+0.005
+Options        none
+Works with     bf16, bf16_weights, compile, sortish, freeze, truncate, early_stopping, adafactor. The engine loop.
+               Conflicts with  sparse_attention, token_budget.
+               Dropout of attention weights is left out (torch's variable-length kernels have none) except for T5; all
+               other dropout stays. BART from scratch has none of it, facebook/bart-large 0.1.
+Source         Krell et al. 2021, arXiv 2107.02027 (packing); Zeng et al. 2022, arXiv 2208.08124, and ModernBERT, arXiv
+               2412.13663, section 2.1.2 (unpadding). Padded work on SAMSum-like lengths: 2.69x the useful FLOPs in
+               random batches of 16, 3.55x of 128 (ours, simulated). CPU: docs/results/train-frugal.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+from kilowit.parts.method import Evidence, Expectation, NoOptions, TrainedRun, TrainingCallback
+from kilowit.parts.tokenized import TrainingData
+
+CONFLICTS_WITH: Final = {
+    "sparse_attention": "each has an attention of its own for the encoder",
+    "token_budget": "packing computes no padding that batches of like lengths could save",
+}
+FAMILIES: Final = ("bart", "mt5", "pegasus", "t5")
+ENGINES: Final = ("loop",)
+_OURS: Final = "ours: padded over useful FLOPs 2.69-3.55 on SAMSum-like lengths; upper end: even lengths"
+EXPECTS: Final = (
+    Expectation("train.energy_total_joule", 0.25, 0.8, source=_OURS),
+    Expectation("train.wall_second", 0.25, 0.8, source=_OURS),
+    Expectation(
+        "train.memory_gpu_max_byte", 0.3, 0.95, source="ours: activations in proportion to the tokens computed"
+    ),
+    Expectation("rouge2", -0.005, 0.005, kind="difference", source="ours: loss and gradients equal to 1e-5"),
+)
+
+
+def on_data(data: TrainingData, options: NoOptions, facts: dict[str, Any]) -> TrainingData:
+    """Ask for packed batches; the engine lets the model read them."""
+    return replace(data, is_packed=True)
+
+
+def callbacks(options: NoOptions, facts: dict[str, Any]) -> list[TrainingCallback]:
+    """Watch the rows that the encoder reads."""
+    return [CountRows(facts)]
+
+
+def applied(run: TrainedRun, options: NoOptions) -> Evidence:
+    """Show that no padding was computed, beside the padding that the same batches would have had."""
+    numbers = {
+        "padding_fraction": run.num_padding_tokens / (run.num_padding_tokens + run.num_real_tokens),
+        "num_rows": run.facts.get("num_rows", 0),
+        "longest_row_tokens": run.facts.get("longest_row_tokens", 0),
+        "attention_dropout_left_out": run.facts.get("attention_dropout", 0.0),
+    }
+    longest_source = max(run.data.train.source_lengths)
+    several_a_row = numbers["longest_row_tokens"] > longest_source or run.settings.train.batch_size == 1
+    return Evidence(run.num_padding_tokens == 0 and numbers["num_rows"] > 0 and several_a_row, numbers)
+
+
+class CountRows(TrainingCallback):
+    """Notes the rows that the encoder saw, and the dropout of attention weights that is left out."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self.handle: Any = None
+
+    def on_train_begin(self, model: Any) -> None:
+        """Hook the encoder."""
+        config = model.config
+        if config.model_type not in ("t5", "mt5"):
+            self.facts["attention_dropout"] = float(getattr(config, "attention_dropout", 0.0))
+        self.facts.update(num_rows=0, longest_row_tokens=0)
+
+        def note(module: Any, arguments: Any, keywords: Any) -> None:
+            row = keywords["input_ids"]
+            self.facts["num_rows"] += row.shape[0]
+            self.facts["longest_row_tokens"] = max(self.facts["longest_row_tokens"], row.shape[1])
+
+        self.handle = model.get_encoder().register_forward_pre_hook(note, with_kwargs=True)
+
+    def on_train_end(self, model: Any) -> None:
+        """Take the hook away."""
+        self.handle.remove()

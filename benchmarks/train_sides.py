@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import random
 import resource
 import tempfile
 import time
-from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
 from kilowit import Meter
+from train_data import MAX_SOURCE, MAX_TARGET, examples
 
-SPECIAL = 5  # ids below are special tokens in BART's vocabulary
-MAX_SOURCE, MAX_TARGET = 512, 90
-NUM_VALIDATION = 256
+NUM_PROFILED_STEPS = 6
 
 
 @dataclass
@@ -24,10 +21,11 @@ class Result:
     """What one side took, and what it learned."""
 
     name: str
+    seed: int
     num_examples: int  # seen in training
     wall_second: float
     cpu_second: float  # of the process, all threads
-    energy_joule: float
+    energy_joule: float  # of the GPU on CUDA, else of the host
     energy_source: str
     peak_memory_byte: int  # CUDA's allocator, else the resident peak of the process
     loss_first: float
@@ -40,9 +38,15 @@ class Result:
         """Training examples a second, all that happened counted."""
         return self.num_examples / self.wall_second
 
-    def better_of(self, other: Result) -> Result:
-        """Return the faster one: other programs on the machine only ever slow down."""
-        return self if self.wall_second <= other.wall_second else other
+    @property
+    def cpu_second_per_sample(self) -> float:
+        """Processor time of one training example, all threads."""
+        return self.cpu_second / self.num_examples
+
+    @property
+    def joule_per_sample(self) -> float:
+        """Energy of one training example."""
+        return self.energy_joule / self.num_examples
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -61,8 +65,8 @@ class Side:
     options: argparse.Namespace
 
 
-def run_side(options: argparse.Namespace) -> Result:
-    """Prepare, and train by the side's engine under the meter."""
+def run_side(options: argparse.Namespace) -> Result | None:
+    """Prepare, and train by the side's engine under the meter; or print a profile of some steps and return None."""
     import torch
     import transformers
 
@@ -74,18 +78,34 @@ def run_side(options: argparse.Namespace) -> Result:
     if on_cuda:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
+    if options.profile:
+        return _profiled(train)
     with Meter(synchronize=torch.cuda.synchronize if on_cuda else None) as meter:
         began_second, began_cpu_second = time.perf_counter(), time.process_time()
         with meter.phase("train"):
             num_examples, losses, parts = train()
         wall_second, cpu_second = time.perf_counter() - began_second, time.process_time() - began_cpu_second
     figures = next(row for row in meter.result.phases if row.phase == "train")
+    energy = figures.energy_gpu_joule if on_cuda else figures.energy_total_joule
     peak = torch.cuda.max_memory_allocated() if on_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Result(
-        options.side, num_examples, wall_second, cpu_second, figures.energy_total_joule or float("nan"),
+        options.side, options.seed, num_examples, wall_second, cpu_second, energy or float("nan"),
         str((figures.energy_gpu_source if on_cuda else figures.energy_cpu_source) or "none"), peak,
         losses[0], losses[-1], _validation_loss(side), parts,
     )  # fmt: skip
+
+
+def _profiled(train: Any) -> None:
+    """Print where the time of some steps goes, kernel by kernel."""
+    import torch
+
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        train()
+    order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    print(profile.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=90))
 
 
 def _prepare(options: argparse.Namespace) -> Side:
@@ -96,65 +116,19 @@ def _prepare(options: argparse.Namespace) -> Side:
     from kilowit.settings import Settings
 
     sizes = dict(bart.SIZES[f"bart-{options.size}"])
-    pad, eos, bos = 1, 2, 0
-    if options.data:
-        train, validation, pad, eos, bos, sizes["vocab_size"] = _texts(options, sizes["vocab_size"])
-    else:
-        train = _simulated(options.examples, sizes["vocab_size"], seed=0)
-        validation = _simulated(NUM_VALIDATION, sizes["vocab_size"], seed=1)
-    ids = {"pad_token_id": pad, "eos_token_id": eos, "bos_token_id": bos}
+    found = examples(options, sizes["vocab_size"])
+    ids = {name: getattr(found, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
+    sizes |= {**ids, "vocab_size": found.vocabulary_size}
     torch.manual_seed(options.seed)
-    model = AutoModelForSeq2SeqLM.from_config(bart.build_config({**sizes, **ids}, MAX_SOURCE))
+    with torch.device(options.device):  # drawing the weights of bart-large on a CPU takes half a minute
+        model = AutoModelForSeq2SeqLM.from_config(bart.build_config(sizes, MAX_SOURCE))
+    epochs = options.stock_epochs if options.side in ("stock", "group_by_length") else options.epochs
     settings = Settings().with_train(
-        num_epochs=options.epochs, batch_size=options.batch, learning_rate=1e-4 if options.size == "mini" else 5e-5,
+        num_epochs=epochs, num_steps=NUM_PROFILED_STEPS if options.profile else None, batch_size=options.batch,
+        learning_rate=1e-4 if options.size == "mini" else 5e-5,
         max_source_tokens=MAX_SOURCE, max_target_tokens=MAX_TARGET, num_validations=0,
     )  # fmt: skip
-    return Side(model, pad, train, validation, settings, options)
-
-
-def _texts(options: argparse.Namespace, vocabulary_size: int) -> tuple[Any, ...]:
-    """Tokenize the real texts, with a vocabulary of our own where no tokenizer is given."""
-    from kilowit.parts.datasets import local_files
-    from kilowit.parts.models import bart
-    from kilowit.parts.pretrained import load_tokenizer
-    from kilowit.parts.tokenizer import train_tokenizer
-    from kilowit.run.batches import tokenize_split
-
-    files = {split: str(options.data / f"{split}.jsonl") for split in ("train", "validation")}
-    chosen = local_files.Options(
-        **files, test=files["validation"], max_train_examples=options.examples,
-        max_validation_examples=NUM_VALIDATION, max_test_examples=1,
-    )  # fmt: skip
-    corpus = local_files.load(chosen)
-    if options.tokenizer:
-        tokenizer = load_tokenizer(options.tokenizer)
-    else:
-        tokenizer = train_tokenizer(
-            corpus, vocabulary_size=vocabulary_size, special_tokens=bart.FAMILY.special_tokens, max_positions=MAX_SOURCE
-        )
-    splits = [
-        tokenize_split(split, tokenizer, prefix="", max_source_tokens=MAX_SOURCE, max_target_tokens=MAX_TARGET)
-        for split in (corpus.train, corpus.validation)
-    ]
-    return *splits, tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id, len(tokenizer)
-
-
-def _simulated(num_examples: int, vocabulary_size: int, seed: int) -> Any:
-    """Random tokens; lengths log-normal around SAMSum's means of 147 and 26 BART tokens, cut at 512 and 90."""
-    from kilowit.parts.tokenized import TokenizedSplit
-
-    generator = random.Random(seed)
-    sources = [min(MAX_SOURCE, max(8, int(generator.lognormvariate(4.75, 0.72)))) for _ in range(num_examples)]
-    targets = [
-        min(MAX_TARGET, max(3, int(26 * (length / 147) ** 0.55 * generator.lognormvariate(-0.1, 0.45))))
-        for length in sources
-    ]
-
-    def tokens(length: int) -> array[int]:
-        return array("i", [*(generator.randrange(SPECIAL, vocabulary_size) for _ in range(length - 1)), 2])
-
-    names = [str(i) for i in range(num_examples)]
-    return TokenizedSplit(names, [tokens(n) for n in sources], [tokens(n) for n in targets], sources, targets)
+    return Side(model, found.pad_token_id, found.train, found.validation, settings, options)
 
 
 def _stock(side: Side) -> Any:
@@ -168,7 +142,8 @@ def _stock(side: Side) -> Any:
     ]
     grouped = options.side == "group_by_length"
     arguments = Seq2SeqTrainingArguments(
-        output_dir=tempfile.gettempdir(), num_train_epochs=settings.num_epochs, seed=options.seed,
+        output_dir=tempfile.gettempdir(), seed=options.seed,
+        num_train_epochs=settings.num_epochs, max_steps=settings.num_steps or -1,
         per_device_train_batch_size=settings.batch_size, learning_rate=settings.learning_rate, weight_decay=0.0,
         bf16=options.device == "cuda", use_cpu=options.device == "cpu", report_to=[], disable_tqdm=True,
         save_strategy="no", eval_strategy="no", logging_steps=max(1, len(rows) // settings.batch_size // 10),
@@ -220,7 +195,7 @@ def _ours(side: Side) -> Any:
     from kilowit.parts.method import MethodCall, choose_engine, plan_settings
     from kilowit.parts.models import bart
     from kilowit.parts.tokenized import TrainingData
-    from kilowit.run.engines import loop, trainer
+    from kilowit.run.engines import load_engine
     from kilowit.run.engines.job import TrainJob
 
     calls = tuple(
@@ -248,10 +223,10 @@ def _ours(side: Side) -> Any:
         model, side.pad_token_id, bart.dimensions(model.config.to_dict()), data, settings, side.options.seed,
         torch.device(side.options.device), callbacks, figures.phase, note,
     )  # fmt: skip
-    engine = {"loop": loop, "trainer": trainer}[choose_engine(settings, calls)]
+    engine = load_engine(choose_engine(settings, calls))
 
     def train() -> tuple[int, list[float], dict[str, float]]:
-        counts = engine.train(job).counts
+        counts = engine(job).counts
         parts["warmup_second"] = round(figures.seconds.get("warmup", 0.0), 2)
         return counts.num_examples, [figures.facts["loss_first"], figures.facts["loss_last"]], parts
 

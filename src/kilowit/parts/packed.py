@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +23,11 @@ from torch.utils.flop_counter import register_flop_formula
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from kilowit.errors import PlanError
 from kilowit.parts.tokenized import TokenizedSplit
 
-IMPLEMENTATION: Final = "kilowit_packed"
-_HALF: Final = (torch.bfloat16, torch.float16)  # what torch's varlen_attn computes in
+# Ways to attend within pairs, by the names under which transformers knows them.
+IMPLEMENTATIONS: Final = {"fused": "kilowit_packed_fused", "padded": "kilowit_packed_padded"}
 
 
 class PackedCollator:
@@ -77,12 +78,28 @@ def _positions(bounds_B: Any) -> Any:
     return torch.arange(int(bounds_B[-1])) - starts_N
 
 
+def implementation_for(model: Any, attention: Literal["fused", "padded"] | None = None) -> str:
+    """Return the name of the attention to train with; None = fused, where there is no bias as T5's has.
+
+    Raises:
+        PlanError: fused kernels take no such bias.
+    """
+    is_biased = any(hasattr(module, "has_relative_attention_bias") for module in model.modules())
+    if is_biased and attention == "fused":
+        raise PlanError("no fused attention takes the position bias of T5", hint="Leave out attention: fused.")
+    return IMPLEMENTATIONS[attention or ("padded" if is_biased else "fused")]
+
+
 @contextmanager
-def packed_rows(model: Any) -> Iterator[None]:
+def packed_rows(model: Any, implementation: str | None = None) -> Iterator[None]:
     """Let a model of BART, mBART, PEGASUS or T5 read packed batches; as it was afterwards.
 
     Parameters, their names and those of the state stay. Feed batches through `place_positions`.
+
+    Args:
+        implementation: of `IMPLEMENTATIONS`; None = as `implementation_for` chooses.
     """
+    implementation = implementation or implementation_for(model)
     configs = {id(m.config): m.config for m in model.modules() if hasattr(m, "config")}
     before = {key: config._attn_implementation for key, config in configs.items()}
     tables = [(side, side.embed_positions) for side in _sides(model) if hasattr(side, "embed_positions")]
@@ -90,7 +107,7 @@ def packed_rows(model: Any) -> Iterator[None]:
     had_bias = [m.has_relative_attention_bias for m in biased]
     # In transformers 5.17 set_attn_implementation does not reach T5's encoder and decoder: every config is set.
     for config in configs.values():
-        config._attn_implementation = IMPLEMENTATION
+        config._attn_implementation = implementation
     for side, table in tables:
         side.embed_positions = PackedPositions(table)
     for module, has_bias in zip(biased, had_bias, strict=True):
@@ -153,71 +170,82 @@ def _no_bias(*_: Any, **__: Any) -> None:
     return None
 
 
-def attend(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attention_mask: Any,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    position_bias: Any = None,
-    **bounds: Any,
-) -> tuple[Any, None]:
-    """Attend within pairs; query, key and value are [1, H, N, D]. Registered with transformers.
+class _Row(NamedTuple):
+    """What an attention module is called with: [N, H, D] each, and where the pairs begin and end."""
 
-    On CUDA in half precision: torch's varlen_attn. On a CPU: torch's fused attention pair by pair. With T5's bias, and
-    on CUDA in single precision: padded for the attention alone. Only the last applies dropout to attention weights.
-    """
+    query: Any
+    key: Any
+    value: Any
+    query_bounds: Any
+    key_bounds: Any
+    longest: tuple[int, int]  # queries and keys of a pair
+    causal: bool
+    scale: float
+
+
+def _row_of(module: Any, query: Any, key: Any, value: Any, scaling: float | None, bounds: dict[str, Any]) -> _Row:
     in_decoder = bool(getattr(module, "is_decoder", False))
     causal = in_decoder and bool(getattr(module, "is_causal", False))
     query_side, key_side = ("target" if in_decoder else "source"), ("target" if causal else "source")
-    query_bounds_B, key_bounds_B = bounds[f"{query_side}_bounds"], bounds[f"{key_side}_bounds"]
-    longest = (bounds[f"{query_side}_longest"], bounds[f"{key_side}_longest"])
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    query, key, value = (side[0].transpose(0, 1) for side in (query, key, value))  # [N, H, D]
-    if position_bias is not None or (query.is_cuda and query.dtype not in _HALF):
-        context = _attend_padded(
-            query, key, value, (query_bounds_B, key_bounds_B), longest, causal, scale, position_bias, dropout
-        )
-    elif query.is_cuda:
+    return _Row(
+        *(side[0].transpose(0, 1) for side in (query, key, value)),
+        query_bounds=bounds[f"{query_side}_bounds"],
+        key_bounds=bounds[f"{key_side}_bounds"],
+        longest=(bounds[f"{query_side}_longest"], bounds[f"{key_side}_longest"]),
+        causal=causal,
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+    )
+
+
+def attend_fused(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, dropout: float = 0.0,
+    scaling: float | None = None, **bounds: Any,
+) -> tuple[Any, None]:  # fmt: skip
+    """Attend within pairs; query, key and value are [1, H, N, D]. No dropout of attention weights.
+
+    On CUDA torch's varlen_attn, which computes in half precision only; on a CPU its fused attention, pair by pair.
+    """
+    row = _row_of(module, query, key, value, scaling, bounds)
+    if query.is_cuda:
         from torch.nn.attention.varlen import varlen_attn
 
-        window = (-1, 0) if causal else (-1, -1)
+        sides = (side.contiguous() for side in (row.query, row.key, row.value))
+        window = (-1, 0) if row.causal else (-1, -1)
         context = varlen_attn(
-            query.contiguous(), key.contiguous(), value.contiguous(), query_bounds_B, key_bounds_B, *longest,
-            scale=scale, window_size=window,
-        )  # fmt: skip
+            *sides, row.query_bounds, row.key_bounds, *row.longest, scale=row.scale, window_size=window
+        )
     else:
-        context = packed_attention(query, key, value, query_bounds_B, key_bounds_B, causal, scale)[0]
+        context = packed_attention(
+            row.query, row.key, row.value, row.query_bounds, row.key_bounds, row.causal, row.scale
+        )[0]
     return context[None], None
 
 
-def _attend_padded(
-    query: Any, key: Any, value: Any, bounds: tuple[Any, Any], longest: tuple[int, int], causal: bool, scale: float,
-    bias_1HLL: Any, dropout: float,
-) -> Any:  # fmt: skip
-    (num_queries, num_heads, width), device = query.shape, query.device
-    offsets = [torch.arange(length, device=device)[None] for length in longest]
-    places = [(side[:-1, None] + offset) for side, offset in zip(bounds, offsets, strict=True)]  # [B, L]
-    is_real_BL = places[1] < bounds[1][1:, None]
-    allowed = is_real_BL[:, None, None, :]
-    if causal:
+def attend_padded(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, dropout: float = 0.0,
+    scaling: float | None = None, position_bias: Any = None, **bounds: Any,
+) -> tuple[Any, None]:  # fmt: skip
+    """Attend within pairs, padded for the attention alone: with T5's bias, in any precision, with dropout."""
+    row = _row_of(module, query, key, value, scaling, bounds)
+    (num_queries, num_heads, width), device = row.query.shape, query.device
+    offsets = [torch.arange(length, device=device)[None] for length in row.longest]
+    starts = (row.query_bounds[:-1, None], row.key_bounds[:-1, None])
+    places = [start + offset for start, offset in zip(starts, offsets, strict=True)]  # [B, L]
+    allowed = (places[1] < row.key_bounds[1:, None])[:, None, None, :]
+    if row.causal:
         allowed = allowed & (offsets[0].transpose(0, 1) >= offsets[1])
     mask = torch.zeros(allowed.shape, dtype=query.dtype, device=device).masked_fill(~allowed, -torch.inf)
-    if bias_1HLL is not None:
-        mask = bias_1HLL.to(query.dtype) + mask
-    padded_query, padded_key, padded_value = (
+    if position_bias is not None:
+        mask = position_bias.to(query.dtype) + mask
+    padded = [
         side[place.clamp(max=len(side) - 1)].transpose(1, 2)
-        for side, place in ((query, places[0]), (key, places[1]), (value, places[1]))
-    )
-    context_BHLD = scaled_dot_product_attention(
-        padded_query, padded_key, padded_value, attn_mask=mask, dropout_p=dropout, scale=scale
-    )
-    rows = torch.arange(num_queries, device=device, dtype=bounds[0].dtype)
-    pair_N = torch.searchsorted(bounds[0][1:].contiguous(), rows, right=True)
+        for side, place in ((row.query, places[0]), (row.key, places[1]), (row.value, places[1]))
+    ]
+    context_BHLD = scaled_dot_product_attention(*padded, attn_mask=mask, dropout_p=dropout, scale=row.scale)
+    rows = torch.arange(num_queries, device=device, dtype=row.query_bounds.dtype)
+    pair_N = torch.searchsorted(row.query_bounds[1:].contiguous(), rows, right=True)
     flat = context_BHLD.transpose(1, 2).reshape(-1, num_heads, width)
-    return flat[pair_N * longest[0] + rows - bounds[0][pair_N]]
+    return flat[pair_N * row.longest[0] + rows - row.query_bounds[pair_N]][None], None
 
 
 # One operator, so that a compiled graph is neither broken by the loop over pairs nor made anew for each batch.
@@ -325,5 +353,6 @@ def _backward_flop(gradient: Any, query: Any, *rest: Any, **__: Any) -> int:
     return 4 * _num_score_flop(query, rest[4], rest[5])  # as of the plain attention, whose weights are kept
 
 
-AttentionInterface.register(IMPLEMENTATION, attend)
-AttentionMaskInterface.register(IMPLEMENTATION, _no_bias)
+for _name, _attend in (("fused", attend_fused), ("padded", attend_padded)):
+    AttentionInterface.register(IMPLEMENTATIONS[_name], _attend)
+    AttentionMaskInterface.register(IMPLEMENTATIONS[_name], _no_bias)

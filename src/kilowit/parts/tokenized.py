@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 # (source lengths, target lengths, batch size, seed) -> a permutation of all indices, cut into batches as it comes.
 # The seed is a text that differs from epoch to epoch.
@@ -58,6 +59,7 @@ class TrainingData:
     order: BatchOrder = random_order
     batching: Batching | None = None  # in place of `order` and the batch size; the engine loop knows it
     is_packed: bool = False  # batches are one row of sources and one of targets, without padding; the engine loop
+    packed_attention: Literal["fused", "padded"] | None = None  # within the pairs of a row; None = by the family
 
     def epoch_order(self, batch_size: int, seed: int, epoch: int) -> list[int]:
         """Return the order of one epoch's training examples; the same on every machine."""

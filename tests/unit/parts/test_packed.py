@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from kilowit.parts.packed import PackedCollator, packed_rows, place_positions
+from kilowit.errors import PartError, PlanError
+from kilowit.parts.method import MethodCall, plan_settings
+from kilowit.parts.packed import PackedCollator, implementation_for, packed_rows, place_positions
 from kilowit.parts.tokenized import TokenizedSplit
 from kilowit.run.batches import Collator
 from kilowit.run.engines.loss import token_loss_sum
+from kilowit.settings import Settings
 from tiny_training import BOS, EOS, PAD, VOCABULARY_SIZE, random_split, tiny_model
 
-FAMILIES = ["bart", "mbart", "pegasus", "t5"]
+FAMILIES = ["bart", "mbart", "pegasus", "t5", "mt5"]
 INDICES = [3, 1, 7, 2, 9]
 
 
@@ -28,6 +31,13 @@ def model_of(family: str) -> Any:
         torch.manual_seed(0)
         ids = {"pad_token_id": PAD, "eos_token_id": EOS, "bos_token_id": BOS}
         model = MBartForConditionalGeneration(MBartConfig(**sizes, **ids, dropout=0.0))
+    elif family == "mt5":
+        from transformers import MT5Config, MT5ForConditionalGeneration
+
+        sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "vocab_size": VOCABULARY_SIZE}
+        torch.manual_seed(0)
+        ids = {"pad_token_id": PAD, "eos_token_id": EOS, "decoder_start_token_id": PAD}
+        model = MT5ForConditionalGeneration(MT5Config(**sizes, **ids, dropout_rate=0.0))
     else:
         model = tiny_model(family)
     for module in model.modules():
@@ -48,14 +58,15 @@ def packed_loss(model: Any, split: TokenizedSplit, indices: list[int]) -> Any:
     return token_loss_sum(model, place_positions(model, batch), 0.0)[0]
 
 
+@pytest.mark.parametrize("attention", [None, "padded"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_loss_and_gradients_are_those_of_the_padded_batch(family: str) -> None:
+def test_loss_and_gradients_are_those_of_the_padded_batch(family: str, attention: Any) -> None:
     model, split = model_of(family), random_split(12)
     padded = Collator(split, PAD, model.prepare_decoder_input_ids_from_labels)(INDICES)
     num_tokens = (padded["labels"] != -100).sum()
     loss = token_loss_sum(model, padded, 0.0)[0] / num_tokens
     expected = gradients(model, loss)
-    with packed_rows(model):
+    with packed_rows(model, implementation_for(model, attention)):
         ours = packed_loss(model, split, INDICES) / num_tokens
         found = gradients(model, ours)
     assert ours.item() == pytest.approx(loss.item(), abs=1e-5)
@@ -94,3 +105,10 @@ def test_bfloat16_rows_give_the_padded_loss_to_a_hundredth(family: str) -> None:
         found = gradients(model, ours)
     assert ours.item() == pytest.approx(loss.item(), rel=1e-2)
     assert all(torch.isfinite(gradient).all() for gradient in found.values())
+
+
+def test_fused_attention_is_refused_where_a_bias_is_in_the_way() -> None:
+    with pytest.raises(PlanError, match="bias"):
+        implementation_for(model_of("t5"), "fused")
+    with pytest.raises(PartError, match="bias of t5"):
+        plan_settings(Settings(), (MethodCall("packing", {"attention": "fused"}),), "t5")

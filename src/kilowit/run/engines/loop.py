@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from transformers.trainer_pt_utils import get_parameter_names
 
 from kilowit.errors import PlanError
 from kilowit.parts.flop import TRAIN_PER_FORWARD
-from kilowit.parts.packed import PackedCollator, packed_rows, place_positions
+from kilowit.parts.packed import IMPLEMENTATIONS, PackedCollator, implementation_for, packed_rows, place_positions
 from kilowit.parts.tokenized import TokenizedSplit
 from kilowit.run.batches import Collator
 from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult, book, validation_steps
@@ -42,7 +42,7 @@ def train(job: TrainJob) -> TrainResult:
         CellFailure: the loss is not finite (kind ``divergence``).
         PlanError: a setting that this engine does not have.
     """
-    with packed_rows(job.model) if job.data.is_packed else nullcontext():
+    with reading_rows(job):
         with job.phase("warmup") as phase:
             loop = Loop(job)
             loop.rehearse(phase)
@@ -54,6 +54,24 @@ def train(job: TrainJob) -> TrainResult:
                 job.note("step_parts", "seconds of the parts of the steps", **loop.clock.seconds())
     job.model.zero_grad(set_to_none=True)
     return TrainResult(job.model, loop.optimizer, loop.counts)
+
+
+def reading_rows(job: TrainJob) -> AbstractContextManager[None]:
+    """Return the context in which the model reads the job's batches, packed or not.
+
+    Raises:
+        PlanError: the attention does not compute in the job's precision.
+    """
+    if not job.data.is_packed:
+        return nullcontext()
+    implementation = implementation_for(job.model, job.data.packed_attention)
+    in_single = job.settings.weights == "fp32" and job.settings.precision in ("fp32", "tf32")
+    if job.device.type == "cuda" and in_single and implementation == IMPLEMENTATIONS["fused"]:
+        raise PlanError(
+            f"the fused attention of packed rows computes in half precision on CUDA, not in {job.settings.precision}",
+            hint="Add bf16 or bf16_weights to the recipe, or {packing: {attention: padded}}.",
+        )
+    return packed_rows(job.model, implementation)
 
 
 @dataclass(frozen=True)

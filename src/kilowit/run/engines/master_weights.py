@@ -34,9 +34,11 @@ class MasterWeights:
 
     def take_gradients(self) -> None:
         """Give the masters the gradients in float32 and let go of those in bfloat16."""
-        for weight, master in zip(self.weights, self.masters, strict=True):
-            master.grad = None if weight.grad is None else weight.grad.float()
-            weight.grad = None
+        pairs = [(w, m) for w, m in zip(self.weights, self.masters, strict=True) if w.grad is not None]
+        gradients = [torch.empty_like(master) for _, master in pairs]
+        torch._foreach_copy_(gradients, [weight.grad for weight, _ in pairs])
+        for (weight, master), gradient in zip(pairs, gradients, strict=True):
+            master.grad, weight.grad = gradient, None
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def write_back(self) -> None:

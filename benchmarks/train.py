@@ -50,7 +50,7 @@ def main() -> int:
         return 0
     results: dict[str, list[Result]] = {}
     for number, seed in enumerate(options.seeds):
-        names = [name for name in (STOCK, GROUPED, *options.recipe) if name not in options.without]
+        names = [name for name in (*options.recipe, STOCK, GROUPED) if name not in options.without]
         for name in names if number % 2 == 0 else reversed(names):
             if (result := in_process(name, seed)) is not None:
                 results.setdefault(name, []).append(result)

@@ -116,6 +116,8 @@ class Settings(Block):
     ranks: RankSettings = RankSettings()  # no key of a study either: ddp, fsdp, zero and zero_offload set it
     # Number format in which weights and gradients are stored while training; the method bf16_weights sets it.
     weights: Literal["fp32", "bf16"] = "fp32"
+    # Target tokens whose logits are held at once in training; None = those of a batch. The method fused_loss sets it.
+    loss_chunk_tokens: Count | None = None
 
     def with_precision(self, precision: Precision) -> Settings:
         """Return a copy whose forward passes compute in `precision`."""
@@ -124,6 +126,10 @@ class Settings(Block):
     def with_weights(self, weights: Literal["fp32", "bf16"]) -> Settings:
         """Return a copy whose weights and gradients are stored in `weights` while they are trained."""
         return self.model_copy(update={"weights": weights})
+
+    def with_loss_chunks(self, chunk_tokens: int) -> Settings:
+        """Return a copy whose training loss is taken from the logits of so many target tokens at a time."""
+        return self.model_copy(update={"loss_chunk_tokens": chunk_tokens})
 
     def with_train(self, **changes: Any) -> Settings:
         """Return a copy with these training settings, validated like the study itself."""

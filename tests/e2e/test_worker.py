@@ -25,6 +25,7 @@ RECIPES = {
     "early_stopping": "[early_stopping]",
     "ensemble": "[{ensemble: {kind: checkpoint_soup, members: 2}}]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
+    "fused_loss": "[{fused_loss: {chunk_tokens: 16}}]",
     "gradient_accumulation": "[gradient_accumulation]",
     "gradient_checkpointing": "[gradient_checkpointing]",
     "label_smoothing": "[label_smoothing]",

@@ -94,6 +94,9 @@ def _train_byte(work: Workload) -> Interval:
     teacher_byte = 0.0
     if work.whole_size is not None and work.whole_size != work.size:  # it may stay beside its student
         teacher_byte = float(BYTE_PER_PARAMETER_FP32 * work.whole_size.num_parameters)
+    if work.settings.loss_chunk_tokens is not None:  # logits and gradient of a chunk, and the head's gradient, in fp32
+        d = work.size.dimensions
+        fixed += BYTE_PER_PARAMETER_FP32 * d.vocabulary_size * (2 * work.settings.loss_chunk_tokens + d.d_model)
     activation = _batch_activation_byte(work) * (1 / work.num_ranks)
     return fixed + Interval(0.0, 0.0, teacher_byte) + activation
 
@@ -173,6 +176,8 @@ def _activation_byte(work: Workload, source: Interval, target: Interval) -> Inte
     pairs = _pairs(d, source) * d.encoder_layers + (target * target + source * target) * (streams * d.decoder_layers)
     kept = pairs * scores
     logits = target * (4 * d.vocabulary_size * max(1, d.num_future_tokens)) * NUM_LOGIT_COPIES
+    if work.settings.loss_chunk_tokens is not None:
+        logits = Interval.exactly(0.0)  # one chunk's are counted with what every batch needs
     if d.keeps_scores:
         return linear + kept * (SPARSE_SCORE_COPIES if d.encoder_pattern else 1.0) + logits
     # Fused attention keeps no scores: they count in full only at the high end.

@@ -1,15 +1,15 @@
-"""compile: torch.compile of each layer, or of the whole model.
+"""compile: torch.compile of each layer, or of encoder and decoder whole.
 
 What it does   Lets torch trace the model and write fused kernels for it. `region: layers` compiles one encoder and one
-               decoder layer and uses them for all; `region: model` compiles everything in one. Shapes are dynamic: one
-               graph serves all lengths. Compilation happens in the warm-up, which runs batches of other shapes too,
-               and stays on the bill.
+               decoder layer and uses them for all; `region: stacks` compiles encoder and decoder whole. Shapes
+               are dynamic: one graph serves all lengths. Compilation happens in the warm-up, which runs batches of
+               other shapes too, and stays on the bill.
 When to use    Long trainings on a GPU, most of all with bf16_weights, where norms, dropout and activations are a third
                of the time.
 When not       Runs of a minute: compiling takes 10 to 90 seconds. Needs a C++ compiler on a CPU, Triton on a GPU.
 Trade-off      train.wall_second x0.5-1.1 | train.energy_total_joule x0.5-1.1 | rouge2 -0.005..+0.005; the warm-up takes
                10 to 90 s more
-Options        region (layers, or model), backend (inductor; aot_eager traces and writes no kernels: to test)
+Options        region (layers, or stacks), backend (inductor; aot_eager traces and writes no kernels: to test)
 Works with     packing, bf16, bf16_weights and all others, in both engines.
                Conflicts with  ddp, distill, fsdp, gradient_checkpointing, sparse_attention, zero, zero_offload.
 Source         Ansel et al. 2024, PyTorch 2, ASPLOS. nanoT5 (github.com/PiotrNawrot/nanoT5), T5-base on one A100: bf16
@@ -49,7 +49,7 @@ EXPECTS: Final = (
 class Options(Block):
     """What is compiled, and how."""
 
-    region: Literal["layers", "model"] = Field("layers", description="layers: one graph for all of a kind")
+    region: Literal["layers", "stacks"] = Field("layers", description="layers: one graph for all of a kind")
     backend: Literal["inductor", "aot_eager"] = Field("inductor", description="aot_eager: trace only, to test")
 
 
@@ -80,10 +80,8 @@ class Compiled(TrainingCallback):
 
         torch._dynamo.reset()
         counters.clear()
-        if self.region == "model":
-            self.modules = [model]
-        else:
-            self.modules = [layer for side in (model.get_encoder(), model.get_decoder()) for layer in _layers(side)]
+        stacks = (model.get_encoder(), model.get_decoder())
+        self.modules = [layer for stack in stacks for layer in _layers(stack)] if self.region == "layers" else [*stacks]
         for module in self.modules:
             module.compile(backend=self.backend, dynamic=True)
 

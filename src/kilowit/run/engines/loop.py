@@ -23,7 +23,7 @@ from kilowit.parts.packed import IMPLEMENTATIONS, PackedCollator, implementation
 from kilowit.parts.tokenized import TokenizedSplit
 from kilowit.run.batches import Collator
 from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult, book, validation_steps
-from kilowit.run.engines.loss import token_loss_sum, validation_loss
+from kilowit.run.engines.loss import chunked_loss_sum, token_loss_sum, validation_loss
 from kilowit.run.engines.master_weights import MasterWeights
 from kilowit.run.engines.step_clock import StepClock
 from kilowit.run.engines.warmup import note_flop, restored, warmup_batches
@@ -157,6 +157,8 @@ class Loop:
             batch = place_positions(self.model, batch)
         # bf16 weights compute in bf16 by themselves
         with autocast("fp32" if settings.weights == "bf16" else settings.precision, self.job.device):
+            if settings.loss_chunk_tokens is not None:
+                return chunked_loss_sum(self.model, batch, label_smoothing, settings.loss_chunk_tokens)
             return token_loss_sum(self.model, batch, label_smoothing)
 
     def mean_loss(self, batch: dict[str, Any], result: tuple[Any, Any], num_tokens: int) -> Any:

@@ -30,12 +30,12 @@ from train_data import NUM_VALIDATION, examples, write_tokens
 from train_sides import Result, run_side
 
 STOCK, GROUPED = "stock", "group_by_length"
-FULL_EXAMPLES = {"large": 14_731, "mini": 768}
-NUM_EPOCHS = {"large": 3.0, "mini": 1.0}
+FULL_EXAMPLES = {"large": 14_731, "mini": 768, "tiny": 768}
+NUM_EPOCHS = {"large": 3.0, "mini": 1.0, "tiny": 1.0}
 BARS_LARGE = {"wall_second": (30.0, "s"), "energy_joule": (18_000.0, "J")}
 BAR_MINI = 3.0
 SEEDS_FOR_LEARNING = 3
-VOCABULARY_SIZE = {"large": 50_265, "mini": 8_192}
+VOCABULARY_SIZE = {"large": 50_265, "mini": 8_192, "tiny": 4_096}
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """Read the command line; defaults depend on the size and the device."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=("large", "mini"), default="mini", help="bart-large or bart-mini")
+    parser.add_argument("--size", choices=("large", "mini", "tiny"), default="mini", help="bart-large, ...")
     parser.add_argument("--device", choices=("cpu", "cuda"), default=None, help="default: CUDA where there is one")
     parser.add_argument("--recipe", nargs="+", default=None, help="packaged recipes, or methods joined by commas")
     parser.add_argument("--data", type=Path, default=None, help="folder with train.jsonl and validation.jsonl")
@@ -116,7 +116,8 @@ def table(options: argparse.Namespace, results: dict[str, list[Result]]) -> str:
     """Return the table in Markdown: each side's fastest run, and the validation loss of every seed."""
     stock = fastest(results[STOCK]) if STOCK in results else None
     columns = (
-        "side | epochs | wall s | samples/s | x stock | CPU s | x less CPU s | kJ | J/sample | peak GB | val. loss"
+        "side | epochs | wall s | samples/s | x stock | CPU s | x less CPU s | kJ | J/sample | peak GB | padding | "
+        "val. loss"
     )
     texts = "texts of --tokens" if options.tokens else "texts of --data" if options.data else "random tokens"
     lines = [
@@ -136,7 +137,7 @@ def table(options: argparse.Namespace, results: dict[str, list[Result]]) -> str:
         lines.append(
             f"| {name} | {epochs:g} | {r.wall_second:.1f} | {r.samples_per_second:.1f} | {faster:.2f} | "
             f"{r.cpu_second:.1f} | {less:.2f} | {r.energy_joule / 1e3:.2f} ({r.energy_source}) | "
-            f"{r.joule_per_sample:.2f} | {r.peak_memory_byte / 1e9:.1f} | {losses} |"
+            f"{r.joule_per_sample:.2f} | {r.peak_memory_byte / 1e9:.1f} | {r.padding_fraction:.1%} | {losses} |"
         )
     return "\n".join(lines)
 

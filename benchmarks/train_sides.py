@@ -8,12 +8,13 @@ import resource
 import tempfile
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kilowit import Meter
 from train_data import MAX_SOURCE, MAX_TARGET, examples
 
 NUM_PROFILED_STEPS = 6
+LEARNING_RATE = {"large": 5e-5, "mini": 1e-4, "tiny": 1e-3}
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Result:
     loss_first: float
     loss_last: float
     validation_loss: float
+    padding_fraction: float  # of the positions computed in training
     parts: dict[str, float] = field(default_factory=dict)  # seconds of the parts of the steps, and of the warm-up
 
     @property
@@ -51,6 +53,15 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return dataclasses.asdict(self)
+
+
+class Trained(NamedTuple):
+    """What a training says of itself."""
+
+    num_examples: int
+    losses: tuple[float, float]  # first and last
+    padding_fraction: float
+    parts: dict[str, float]
 
 
 @dataclass
@@ -83,15 +94,15 @@ def run_side(options: argparse.Namespace) -> Result | None:
     with Meter(synchronize=torch.cuda.synchronize if on_cuda else None) as meter:
         began_second, began_cpu_second = time.perf_counter(), time.process_time()
         with meter.phase("train"):
-            num_examples, losses, parts = train()
+            trained = train()
         wall_second, cpu_second = time.perf_counter() - began_second, time.process_time() - began_cpu_second
     figures = next(row for row in meter.result.phases if row.phase == "train")
     energy = figures.energy_gpu_joule if on_cuda else figures.energy_total_joule
     peak = torch.cuda.max_memory_allocated() if on_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Result(
-        options.side, options.seed, num_examples, wall_second, cpu_second, energy or float("nan"),
+        options.side, options.seed, trained.num_examples, wall_second, cpu_second, energy or float("nan"),
         str((figures.energy_gpu_source if on_cuda else figures.energy_cpu_source) or "none"), peak,
-        losses[0], losses[-1], _validation_loss(side), parts,
+        *trained.losses, _validation_loss(side), trained.padding_fraction, trained.parts,
     )  # fmt: skip
 
 
@@ -125,7 +136,7 @@ def _prepare(options: argparse.Namespace) -> Side:
     epochs = options.stock_epochs if options.side in ("stock", "group_by_length") else options.epochs
     settings = Settings().with_train(
         num_epochs=epochs, num_steps=NUM_PROFILED_STEPS if options.profile else None, batch_size=options.batch,
-        learning_rate=1e-4 if options.size == "mini" else 5e-5,
+        learning_rate=LEARNING_RATE[options.size],
         max_source_tokens=MAX_SOURCE, max_target_tokens=MAX_TARGET, num_validations=0,
     )  # fmt: skip
     return Side(model, found.pad_token_id, found.train, found.validation, settings, options)
@@ -153,14 +164,21 @@ def _stock(side: Side) -> Any:
 
     collate = DataCollatorForSeq2Seq(_Padder(side.pad_token_id), model=side.model, label_pad_token_id=-100)
 
-    def without_length(features: list[dict[str, Any]]) -> Any:
-        return collate([{key: value for key, value in f.items() if key != "length"} for f in features])
+    num_real = num_positions = 0
 
-    def train() -> tuple[int, list[float], dict[str, float]]:
+    def without_length(features: list[dict[str, Any]]) -> Any:
+        nonlocal num_real, num_positions
+        batch = collate([{key: value for key, value in f.items() if key != "length"} for f in features])
+        num_real += sum(len(f["input_ids"]) + len(f["labels"]) for f in features)
+        num_positions += batch["input_ids"].numel() + batch["labels"].numel()
+        return batch
+
+    def train() -> Trained:
         trainer = Seq2SeqTrainer(model=side.model, args=arguments, train_dataset=rows, data_collator=without_length)
         trainer.train()
         losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-        return int(len(rows) * settings.num_epochs), losses, {}
+        num_examples = int(len(rows) * settings.num_epochs)
+        return Trained(num_examples, (losses[0], losses[-1]), 1 - num_real / num_positions, {})
 
     return train
 
@@ -225,10 +243,12 @@ def _ours(side: Side) -> Any:
     )  # fmt: skip
     engine = load_engine(choose_engine(settings, calls))
 
-    def train() -> tuple[int, list[float], dict[str, float]]:
+    def train() -> Trained:
         counts = engine(job).counts
         parts["warmup_second"] = round(figures.seconds.get("warmup", 0.0), 2)
-        return counts.num_examples, [figures.facts["loss_first"], figures.facts["loss_last"]], parts
+        losses = (figures.facts["loss_first"], figures.facts["loss_last"])
+        num_real = counts.num_source_tokens + counts.num_target_tokens
+        return Trained(counts.num_examples, losses, 1 - num_real / counts.num_padded_tokens, parts)
 
     return train
 

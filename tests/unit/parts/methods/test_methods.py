@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,6 +209,19 @@ def test_sortish_takes_every_example_once_and_the_longest_source_first(
     holds_longest = [max(sources[i] for i in batch) == max(sources) for batch in full]
     if any(holds_longest):
         assert holds_longest[0]
+
+
+def test_token_budget_pads_less_than_a_twentieth_on_samsum(repository: Path) -> None:
+    path = repository.parent / "shared" / "data" / "corpora" / "samsum" / "train.jsonl"
+    if not path.exists():
+        pytest.skip("needs SAMSum in ../shared")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    sources, targets = ([int(1.3 * len(row[side].split())) + 2 for row in rows] for side in ("document", "summary"))
+    batches = token_budget.token_budget_batches(sources, targets, "0")
+    assert Counter(index for batch in batches for index in batch) == Counter(range(len(rows)))
+    positions = sum(token_budget.num_positions(sources, targets, batch) for batch in batches)
+    assert 1 - (sum(sources) + sum(targets)) / positions < 0.05
+    assert max(token_budget.num_positions(sources, targets, batch) for batch in batches) <= 4096
 
 
 def test_sortish_pads_less_than_half_of_what_random_order_pads() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ RECIPES = {
     "distill": "[{distill: {decoder_layers: 1}}]",
     "ddp": "[ddp]",
     "bf16_weights": "[bf16_weights]",
-    "compile": "[packing, {compile: {backend: aot_eager}}]",
+    "compile": "[{compile: {backend: aot_eager}}]",
     "early_stopping": "[early_stopping]",
     "ensemble": "[{ensemble: {kind: checkpoint_soup, members: 2}}]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
@@ -39,6 +40,18 @@ RECIPES = {
     "token_budget": "[{token_budget: {max_tokens: 160}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
     **({"zero": "[zero]"} if has_deepspeed() else {}),
+}
+# All methods that train in the engine loop, many to a cell: each has to show that it was applied.
+LOOP_RECIPES = {
+    "frugal": "[bf16_weights, packing, fused_loss, {low_resource: {fraction: 0.5}}, early_stopping, adafactor,"
+    " {truncate: {max_source_tokens: 16}}, {freeze: {modules: [embeddings]}}, gradient_accumulation, sortish]",
+    "recomputed": "[bf16, packing, gradient_checkpointing, label_smoothing, {lora: {r: 4}}]",
+    "distilled": "[packing, {distill: {kind: knowledge_distillation, decoder_layers: 1}}]",
+    "ensemble": "[bf16_weights, packing, {ensemble: {members: 2}}]",
+    "soup": "[bf16_weights, packing, {ensemble: {kind: checkpoint_soup, members: 2}}]",
+    "pruned": "[bf16_weights, {token_budget: {max_tokens: 160}}, {prune: {kind: magnitude}}]",
+    "sparse": "[{sparse_attention: {window: 4}}]",
+    "compiled": "[bf16_weights, packing, fused_loss, {compile: {backend: aot_eager}}]",
 }
 NEEDS_CUDA = {"fp16", "tf32", "zero_offload"}
 NEEDS_DEEPSPEED = {"zero"}
@@ -131,6 +144,21 @@ def test_folder_that_was_run_is_not_run_again(plain: tuple[Path, Record]) -> Non
 def test_every_method_has_a_recipe_here() -> None:
     runnable = {name for name in parts.names("methods") if not hasattr(parts.load("methods", name), "UNAVAILABLE")}
     assert RECIPES.keys() | NEEDS_CUDA | NEEDS_DEEPSPEED == runnable
+
+
+@pytest.mark.parametrize("recipe", sorted(LOOP_RECIPES))
+def test_methods_are_applied_together_in_the_loop(recipe: str, tmp_path: Path) -> None:
+    overrides = ["train.num_validations=4", "train.num_steps=8", "train.engine=loop"]
+    record = worker_cells.run(tmp_path, recipe=LOOP_RECIPES[recipe], overrides=overrides)
+    assert record.status == "finished", record.error_message
+    assert [evidence.method for evidence in record.methods if not evidence.applied] == []
+    assert phase(record, "train").num_examples
+
+
+def test_every_method_that_trains_in_the_loop_is_tried_there() -> None:
+    able = {name for name in parts.names("methods") if "loop" in getattr(parts.load("methods", name), "ENGINES", ())}
+    tried = {name for name in able if any(re.search(rf"\b{name}\b", recipe) for recipe in LOOP_RECIPES.values())}
+    assert tried == able - NEEDS_CUDA
 
 
 @pytest.mark.parametrize("method", sorted(RECIPES))

@@ -20,6 +20,7 @@ Source         Krell et al. 2021, arXiv 2107.02027 (packing); Zeng et al. 2022, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -72,7 +73,7 @@ def on_data(data: TrainingData, options: Options, facts: dict[str, Any]) -> Trai
 
 
 def callbacks(options: Options, facts: dict[str, Any]) -> list[TrainingCallback]:
-    """Watch the rows that the encoder reads."""
+    """Watch the rows that are trained on."""
     return [CountRows(facts)]
 
 
@@ -91,26 +92,24 @@ def applied(run: TrainedRun, options: Options) -> Evidence:
 
 
 class CountRows(TrainingCallback):
-    """Notes the rows that the encoder saw, and the dropout of attention weights that is left out."""
+    """Notes the rows that were trained on, the attention, and the dropout of its weights that is left out.
+
+    No hook: one would be compiled with the module that it watches.
+    """
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
-        self.handle: Any = None
 
     def on_train_begin(self, model: Any) -> None:
-        """Hook the encoder."""
+        """Note how the model attends."""
         implementation = model.config._attn_implementation
         self.facts.update(num_rows=0, longest_row_tokens=0, attention=implementation.rpartition("_")[2])
         if self.facts["attention"] == "fused":
             self.facts["attention_dropout"] = float(getattr(model.config, "attention_dropout", 0.0))
 
-        def note(module: Any, arguments: Any, keywords: Any) -> None:
-            row = keywords["input_ids"]
-            self.facts["num_rows"] += row.shape[0]
-            self.facts["longest_row_tokens"] = max(self.facts["longest_row_tokens"], row.shape[1])
-
-        self.handle = model.get_encoder().register_forward_pre_hook(note, with_kwargs=True)
-
-    def on_train_end(self, model: Any) -> None:
-        """Take the hook away."""
-        self.handle.remove()
+    def on_loss(self, model: Any, inputs: Mapping[str, Any], outputs: Any, loss_sum: Any) -> Any:
+        """Count the rows of a batch."""
+        num_rows, num_tokens = inputs["input_ids"].shape
+        self.facts["num_rows"] += num_rows
+        self.facts["longest_row_tokens"] = max(self.facts["longest_row_tokens"], num_tokens)
+        return loss_sum

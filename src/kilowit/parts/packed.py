@@ -187,8 +187,11 @@ def _row_of(module: Any, query: Any, key: Any, value: Any, scaling: float | None
     in_decoder = bool(getattr(module, "is_decoder", False))
     causal = in_decoder and bool(getattr(module, "is_causal", False))
     query_side, key_side = ("target" if in_decoder else "source"), ("target" if causal else "source")
+    query_NHD, key_NHD, value_NHD = (side[0].transpose(0, 1) for side in (query, key, value))
     return _Row(
-        *(side[0].transpose(0, 1) for side in (query, key, value)),
+        query=query_NHD,
+        key=key_NHD,
+        value=value_NHD,
         query_bounds=bounds[f"{query_side}_bounds"],
         key_bounds=bounds[f"{key_side}_bounds"],
         longest=(bounds[f"{query_side}_longest"], bounds[f"{key_side}_longest"]),
@@ -237,11 +240,13 @@ def attend_padded(
     mask = torch.zeros(allowed.shape, dtype=query.dtype, device=device).masked_fill(~allowed, -torch.inf)
     if position_bias is not None:
         mask = position_bias.to(query.dtype) + mask
-    padded = [
+    padded_query, padded_key, padded_value = (
         side[place.clamp(max=len(side) - 1)].transpose(1, 2)
         for side, place in ((row.query, places[0]), (row.key, places[1]), (row.value, places[1]))
-    ]
-    context_BHLD = scaled_dot_product_attention(*padded, attn_mask=mask, dropout_p=dropout, scale=row.scale)
+    )
+    context_BHLD = scaled_dot_product_attention(
+        padded_query, padded_key, padded_value, attn_mask=mask, dropout_p=dropout, scale=row.scale
+    )
     rows = torch.arange(num_queries, device=device, dtype=row.query_bounds.dtype)
     pair_N = torch.searchsorted(row.query_bounds[1:].contiguous(), rows, right=True)
     flat = context_BHLD.transpose(1, 2).reshape(-1, num_heads, width)

@@ -14,6 +14,7 @@ from kilowit import Meter
 from train_data import MAX_SOURCE, MAX_TARGET, examples
 
 NUM_PROFILED_STEPS = 6
+NUM_PROFILED_ROWS = 45
 LEARNING_RATE = {"large": 5e-5, "mini": 1e-4, "tiny": 1e-3}
 
 
@@ -115,8 +116,18 @@ def _profiled(train: Any) -> None:
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as profile:
         train()
-    order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    print(profile.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=90))
+    on_cuda = torch.cuda.is_available()
+
+    def millisecond(row: Any) -> float:
+        return float(row.self_device_time_total if on_cuda else row.self_cpu_time_total) / 1000
+
+    device = torch.autograd.DeviceType.CUDA if on_cuda else torch.autograd.DeviceType.CPU
+    rows = [row for row in profile.key_averages() if row.device_type == device]  # else kernels count with their callers
+    rows.sort(key=millisecond, reverse=True)
+    total = sum(map(millisecond, rows))
+    print(f"{NUM_PROFILED_STEPS} steps and their warm-up, {total:.1f} ms in all; self ms, calls, name")
+    for row in rows[:NUM_PROFILED_ROWS]:
+        print(f"{millisecond(row):9.1f} {row.count:7d}  {row.key[:120]}")
 
 
 def _prepare(options: argparse.Namespace) -> Side:

@@ -146,7 +146,9 @@ def test_every_method_has_a_recipe_here() -> None:
     assert RECIPES.keys() | NEEDS_CUDA | NEEDS_DEEPSPEED == runnable
 
 
-@pytest.mark.parametrize("recipe", sorted(LOOP_RECIPES))
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * (name == "compiled")) for name in sorted(LOOP_RECIPES)]
+)
 def test_methods_are_applied_together_in_the_loop(recipe: str, tmp_path: Path) -> None:
     overrides = ["train.num_validations=4", "train.num_steps=8", "train.engine=loop"]
     record = worker_cells.run(tmp_path, recipe=LOOP_RECIPES[recipe], overrides=overrides)

@@ -122,7 +122,8 @@ def study_page() -> str:
         text += [part_section("models", name, f"{{baseline: {name}, ...}}")]
     text += ["## datasets\n\nA name, or `{name: ..., options}`. Every dataset takes\n\n", fields_table(DatasetOptions)]
     text += [part_section("datasets", name, name) for name in parts.names("datasets")]
-    text += ["## metrics\n\n", *(part_section("metrics", name, name) for name in parts.names("metrics"))]
+    text += ["## metrics\n\nA name, or `{name: {options}}`. No two may give the same score.\n\n"]
+    text += [*(part_section("metrics", name, name) for name in parts.names("metrics"))]
     text += [
         "## recipes\n\nA name and an ordered list of methods, each a name or `{name: {options}}`; or a name and the "
     ]

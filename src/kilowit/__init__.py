@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kilowit.dataset import describe_dataset
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.meter import Meter, MeterResult
     from kilowit.plan import plan_study
@@ -32,6 +33,7 @@ __all__ = [
     "Store",
     "Study",
     "compare",
+    "describe_dataset",
     "evaluate",
     "plan_study",
     "run_study",
@@ -46,6 +48,7 @@ _MODULES = {
     "Store": "kilowit.store",
     "Study": "kilowit.study",
     "compare": "kilowit.report.compare",
+    "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
     "plan_study": "kilowit.plan",
     "run_study": "kilowit.run.coordinator",

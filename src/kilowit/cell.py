@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from kilowit.errors import StoreError
 from kilowit.parts.method import MethodCall
+from kilowit.parts.metric import MetricCall
 from kilowit.settings import FactorSettings, Settings
 
 KEY_VERSION: Final = 1  # raise it when the same words begin to mean another result
@@ -43,7 +44,7 @@ class Cell:
     hardware: str
     seed: int
     settings: Settings
-    metrics: tuple[str, ...]
+    metrics: tuple[str | dict[str, Any], ...]  # names, or {name: {options}}, paths absolute
     factors: FactorSettings = field(default_factory=FactorSettings)
     metric_signatures: tuple[str, ...] = ()
     content: dict[str, str] = field(default_factory=dict)
@@ -64,6 +65,11 @@ class Cell:
     def is_baseline(self) -> bool:
         """Whether the model is training-free."""
         return "baseline" in self.model
+
+    @property
+    def metric_calls(self) -> list[MetricCall]:
+        """Its metrics, ready to score."""
+        return [MetricCall.of(written) for written in self.metrics]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of cell.json: plain JSON values; inverse of `from_dict`."""
@@ -148,24 +154,3 @@ def model_name(spec: Mapping[str, Any]) -> str:
         encoder = str(spec["warm_start"]).removeprefix("packaged:").rstrip("/").rpartition("/")[2]
         return f"{spec.get('architecture', 'bert2bert')}-{encoder}"
     return str(spec.get("scratch") or spec.get("baseline") or spec["hub"].rpartition("/")[2])
-
-
-def content_hash(path: Path) -> str:
-    """Return the sha256 of a file, or of the names and contents of all files in a folder and below it.
-
-    Hidden files and Markdown do not count: they change no result. Cost: one reading of all bytes.
-
-    Raises:
-        OSError: cannot be read.
-    """
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    path.stat()  # rglob finds nothing, and says nothing, in a folder that is not there
-    digest = hashlib.sha256()
-    for item in sorted(path.rglob("*")):
-        name = item.relative_to(path)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if item.is_file() and not hidden and item.suffix.lower() != ".md":
-            digest.update(f"{name.as_posix()}\0{content_hash(item)}\n".encode())
-    return digest.hexdigest()

@@ -20,7 +20,9 @@ from kilowit.cell import Cell, model_name
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
 from kilowit.parts.method import MethodCall, plan_settings, plan_size
+from kilowit.parts.metric import repeated_score
 from kilowit.parts.paper import paper_training
+from kilowit.parts.recipe import packaged_methods
 from kilowit.settings import (
     Block,
     BudgetSettings,
@@ -31,6 +33,7 @@ from kilowit.settings import (
     TrainSettings,
 )
 from kilowit.study_parts import (
+    Metric,
     Reading,
     check_block,
     found,
@@ -38,7 +41,6 @@ from kilowit.study_parts import (
     read_method,
     read_metric,
     read_model,
-    unpack_recipes,
 )
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
@@ -76,7 +78,9 @@ class StudyDocument(Block):
     exclude: list[Exclude] = Field([], description="partial matches: {model:, dataset:, recipe:, hardware:, seed:}")
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
-    metrics: list[str] = Field(["rouge"], min_length=1, description="`kilowit parts metrics` lists them")
+    metrics: list[Any] = Field(
+        ["rouge"], min_length=1, description="names, or {name: {options}}; `kilowit parts metrics` lists them"
+    )
     measure: MeasureSettings = MeasureSettings()
     factors: FactorSettings = FactorSettings()
     budget: BudgetSettings = BudgetSettings()
@@ -90,7 +94,7 @@ class Study:
     description: str
     cells: tuple[Cell, ...]
     settings: Settings
-    metrics: tuple[str, ...]
+    metrics: tuple[str | dict[str, Any], ...]
     factors: FactorSettings
     budget: BudgetSettings
     place: str
@@ -145,11 +149,25 @@ class _Axes:
         return math.prod(len(axis) for axis in axes)
 
 
+def _unpack_recipes(reading: Reading) -> None:
+    """Put the methods of a packaged recipe in the place of its name, in the document."""
+    recipes: Any = reading.document.value.get("recipes")
+    for name, written in list(recipes.items()) if isinstance(recipes, dict) else []:  # else the schema says so
+        if isinstance(written, str):
+            try:
+                recipes[name] = packaged_methods(written)
+            except PartError as error:
+                reading.part_fault(("recipes", name), error)
+                recipes[name] = []
+                if len(recipes) > 1:  # it would be said to equal another that is empty
+                    del recipes[name]
+
+
 def _read(reading: Reading) -> Study:
     value = reading.document.value
     value.setdefault("metrics", ["rouge"])
     is_paper = _take_paper(reading)
-    unpack_recipes(reading)
+    _unpack_recipes(reading)
     top: StudyDocument | None = check_block(reading, (), StudyDocument, value)
     axes = _Axes(
         models=_each(reading, "models", read_model),
@@ -158,7 +176,7 @@ def _read(reading: Reading) -> Study:
         hardware=top.hardware if top else list(HARDWARE),
         seeds=top.seeds if top else [0],
     )
-    signatures = _each(reading, "metrics", read_metric)
+    metrics = _metrics(reading)
     _check_names(reading)
     if top is None or reading.problems:
         raise study_error(reading.problems)
@@ -167,7 +185,7 @@ def _read(reading: Reading) -> Study:
         reading.fault((), f"{axes.num_points:,} cells, more than {MAX_CELLS:,}. Split the study.")
     if reading.problems:
         raise study_error(reading.problems)
-    cells = _expand(reading, top, axes, tuple(signatures))
+    cells = _expand(reading, top, axes, metrics)
     if not cells:
         reading.fault(("exclude",), "nothing is left to run. Remove an exclusion.", at_key=True)
     if is_paper:
@@ -179,7 +197,7 @@ def _read(reading: Reading) -> Study:
         raise study_error(reading.problems)
     return Study(
         name=top.name, description=top.description, cells=cells, settings=cells[0].settings,
-        metrics=tuple(top.metrics), factors=top.factors, budget=top.budget, place=reading.document.place,
+        metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place,
         notes=tuple(reading.notes),
     )  # fmt: skip
 
@@ -226,13 +244,20 @@ def _each(reading: Reading, key: str, read: Callable[[Reading, DocumentPath, Any
     items = reading.document.value.get(key)
     values: list[Any] = []
     for i, item in enumerate(items if isinstance(items, list) else []):
-        if key == "metrics" and not isinstance(item, str):
-            continue  # pydantic has said so
         value = read(reading, (key, i), item)
         if value is not None and value in values:
             reading.fault((key, i), f"the same as {key}[{values.index(value)}]. Remove one.")
         values.append(value)
     return values
+
+
+def _metrics(reading: Reading) -> tuple[Metric, ...]:
+    """Return the metrics, of which no two may give the same score."""
+    metrics = [metric for metric in _each(reading, "metrics", read_metric) if metric is not None]
+    if not reading.problems and (twin := repeated_score(metric.call for metric in metrics)):
+        at = max(i for i, metric in enumerate(metrics) if metric.call.name == twin[1])
+        reading.fault(("metrics", at), f'gives "{twin[0]}", as a metric before it does. Leave one out.')
+    return tuple(metrics)
 
 
 def _recipes(reading: Reading) -> dict[str, tuple[MethodCall, ...]]:
@@ -299,13 +324,15 @@ def _check_exclude(reading: Reading, excludes: Iterable[Exclude], axes: _Axes) -
                 reading.fault(("exclude", i, key), f"{found(name)} matches no {key} of this study. {hint}")
 
 
-def _expand(reading: Reading, top: StudyDocument, axes: _Axes, signatures: tuple[str, ...]) -> tuple[Cell, ...]:
+def _expand(reading: Reading, top: StudyDocument, axes: _Axes, metrics: tuple[Metric, ...]) -> tuple[Cell, ...]:
     settings = Settings(train=top.train, predict=top.predict, measure=top.measure)
+    written = tuple(metric.call.written for metric in metrics)
+    signatures = tuple(metric.signature for metric in metrics)
 
     def cell(model: dict[str, Any], dataset: dict[str, Any], recipe: str, hardware: str, seed: int) -> Cell:
         return Cell(
             study_name=top.name, model=model, dataset=dataset, recipe=recipe, methods=axes.recipes.get(recipe, ()),
-            hardware=hardware, seed=seed, settings=settings, metrics=tuple(top.metrics), factors=top.factors,
+            hardware=hardware, seed=seed, settings=settings, metrics=written, factors=top.factors,
             metric_signatures=signatures, content=_content_of(reading, model, dataset),
         )  # fmt: skip
 

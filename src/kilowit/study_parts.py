@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from kilowit import factors, parts
-from kilowit.cell import content_hash
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
+from kilowit.parts.content import content_hash
 from kilowit.parts.method import MethodCall, NoOptions
-from kilowit.parts.recipe import packaged_methods
+from kilowit.parts.metric import MetricCall
 from kilowit.settings import Block, Count
 from kilowit.study_yaml import Document, DocumentPath, Problem, path_name
 
@@ -95,6 +95,10 @@ class Reading:
         """Note something that the author should know and that stops nothing; once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def absolute(self, written: str) -> str:
+        """Return a local path made absolute, links kept: a virtual environment's Python is one."""
+        return str((self.folder / Path(written).expanduser()).absolute())
 
     def local(self, path: DocumentPath, written: str) -> str | None:
         """Return a local path made absolute, with its content hashed; None and a problem if it is not there."""
@@ -219,7 +223,7 @@ def _has_tokenizer(reading: Reading, path: DocumentPath, spec: dict[str, Any]) -
 def _model_of_string(reading: Reading, path: DocumentPath, text: str) -> dict[str, Any] | None:
     if text in catalogue.baseline_names():
         return {"baseline": text}
-    if _is_path(text):
+    if catalogue.is_path(text):
         return {"folder": text}
     if text in catalogue.scratch_names():
         reading.fault(path, f'"{text}" is a size from scratch. Write {{scratch: {text}}}.')
@@ -231,10 +235,6 @@ def _model_of_string(reading: Reading, path: DocumentPath, text: str) -> dict[st
         reading.fault(path, f'no model "{text}". {hint} A hub id has an owner, as facebook/bart-base.')
         return None
     return {"hub": text}
-
-
-def _is_path(text: str) -> bool:
-    return text.startswith(("./", "../", "/", "~")) or text in (".", "..")
 
 
 def _hub(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
@@ -268,12 +268,12 @@ def _warm_start(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> 
     if model is None:
         return None
     spec, source = model.model_dump(exclude_defaults=True), model.warm_start
-    if model.revision and (_is_path(source) or source.startswith(catalogue.PACKAGED)):
+    if model.revision and (catalogue.is_path(source) or source.startswith(catalogue.PACKAGED)):
         reading.fault((*path, "revision"), "only a model on the hub has revisions. Leave it out.")
         return None
     if source.startswith(catalogue.PACKAGED):
         return spec
-    if _is_path(source):
+    if catalogue.is_path(source):
         absolute = reading.local((*path, "warm_start"), source)
         return None if absolute is None else {**spec, "warm_start": absolute, "fingerprint": reading.content[absolute]}
     if not HUB_ID.fullmatch(source) or ".." in source:
@@ -306,41 +306,60 @@ def read_dataset(reading: Reading, path: DocumentPath, value: Any) -> dict[str, 
     return None if checked is None else {"name": name, **checked}
 
 
-def unpack_recipes(reading: Reading) -> None:
-    """Put the methods of a packaged recipe in the place of its name, in the document."""
-    recipes = reading.document.value.get("recipes")
-    if not isinstance(recipes, dict):
-        return  # the schema says so
-    for name, written in list(recipes.items()):
-        if isinstance(written, str):
-            try:
-                recipes[name] = packaged_methods(written)
-            except PartError as error:
-                reading.part_fault(("recipes", name), error)
-                recipes[name] = []
-                if len(recipes) > 1:  # it would be said to equal another that is empty
-                    del recipes[name]
-
-
 def read_method(reading: Reading, path: DocumentPath, value: Any) -> MethodCall | None:
     """Return one method of a recipe, or None with its problems."""
+    call = _named_options(reading, path, "methods", value)
+    return None if call is None else MethodCall(*call)
+
+
+class Metric(NamedTuple):
+    """A metric of a study, and what its values depend on."""
+
+    call: MetricCall
+    signature: str
+
+
+def read_metric(reading: Reading, path: DocumentPath, value: Any) -> Metric | None:
+    """Return one metric, or None with its problems."""
+    named = _named_options(reading, path, "metrics", value)
+    if named is None:
+        return None
+    call = MetricCall(*named)
+    try:
+        call.check()
+    except PartError as error:
+        reading.part_fault(path, error)
+        return None
+    try:
+        call.require_packages()
+        return Metric(call, call.signature())
+    except PartError as error:
+        reading.note(f"metric {call.name} cannot be computed here: {error.message}. {error.hint}")
+        return Metric(call, call.name)
+
+
+def _named_options(
+    reading: Reading, path: DocumentPath, kind: Literal["methods", "metrics"], value: Any
+) -> tuple[str, dict[str, Any]] | None:
+    """Return the name and the options of a part that is written ``name`` or ``{name: {options}}``."""
+    one = kind.removesuffix("s")
     if isinstance(value, str):
         name, options = value, dict[str, Any]()
     elif isinstance(value, dict) and len(value) == 1:
         name, options = next(iter(value.items()))
         path = (*path, name)
     else:
-        reading.fault(path, f"expected a method's name or {{method: {{options}}}}, found {found(value)}.")
+        reading.fault(path, f"expected a {one}'s name or {{{one}: {{options}}}}, found {found(value)}.")
         return None
-    if name not in parts.names("methods"):
+    if name not in parts.names(kind):
         where = path[:-1] if isinstance(value, dict) else path
-        reading.fault(where, f'no method "{name}". {near_name_hint(name, parts.names("methods"))}')
+        reading.fault(where, f'no {one} "{name}". {near_name_hint(name, parts.names(kind))}')
         return None
     if not isinstance(options, dict):
         reading.fault(path, f"expected a mapping of options, found {found(options)}. Without options write {name}.")
         return None
-    checked = _options(reading, path, "methods", name, options)
-    return None if checked is None else MethodCall(name, checked)
+    checked = _options(reading, path, kind, name, options)
+    return None if checked is None else (name, checked)
 
 
 def _options(
@@ -357,28 +376,23 @@ def _options(
     if checked is None:
         return None
     options: dict[str, Any] = checked.model_dump(mode="json", exclude_defaults=True)
-    return options if _resolve_paths(reading, path, getattr(block, "path_options", ()), options) else None
+    return options if _resolve_paths(reading, path, block, options) else None
 
 
-def _resolve_paths(reading: Reading, path: DocumentPath, names: Iterable[str], options: dict[str, Any]) -> bool:
+def _resolve_paths(reading: Reading, path: DocumentPath, block: type[Block], options: dict[str, Any]) -> bool:
     """Make the options that name local files absolute; False with problems if one is not there."""
     before = len(reading.problems)
-    for option in names:
+    for option in getattr(block, "path_options", ()):
         written = options.get(option)
         if isinstance(written, str):
             options[option] = reading.local((*path, option), written)
         elif isinstance(written, list):
             options[option] = [reading.local((*path, option, i), item) for i, item in enumerate(written)]
+    for option in getattr(block, "folder_options", ()):
+        if catalogue.is_path(str(options.get(option))):
+            options[option] = reading.local((*path, option), options[option])
+    for option in getattr(block, "command_options", ()):
+        options[option] = [
+            reading.absolute(item) if catalogue.is_path(item) else item for item in options.get(option, [])
+        ]
     return len(reading.problems) == before
-
-
-def read_metric(reading: Reading, path: DocumentPath, value: str) -> str | None:
-    """Return the signature of a metric, or None with its problem."""
-    if value not in parts.names("metrics"):
-        reading.fault(path, f'no metric "{value}". {near_name_hint(value, parts.names("metrics"))}')
-        return None
-    try:
-        return str(parts.load("metrics", value).signature())
-    except PartError as error:
-        reading.note(f"metric {value} cannot be computed here: {error.message}. {error.hint}")
-        return value

@@ -105,6 +105,18 @@ def test_counts_and_facts_of_each_phase_are_filled_in(plain: tuple[Path, Record]
     assert phase(record, "save").disk_kept_byte > 10**6  # type: ignore[operator]
 
 
+def test_dataset_card_has_the_lengths_that_tokenizing_counted_of_every_example(plain: tuple[Path, Record]) -> None:
+    _, record = plain
+    assert record.dataset is not None
+    maxima = record.cell["settings"]["train"]
+    for split in record.dataset.splits:
+        assert split.source_length is not None and split.target_length is not None
+        assert (split.source_length.unit, split.source_length.num_texts) == ("token", split.num_examples)
+        assert split.source_length.maximum == maxima["max_source_tokens"]
+        assert split.target_length.maximum == maxima["max_target_tokens"]
+        assert split.coverage_mean is not None and 0 <= split.coverage_mean <= 1
+
+
 def test_scores_come_with_intervals_and_each_prediction_with_its_own(plain: tuple[Path, Record]) -> None:
     folder, record = plain
     assert [score.metric for score in record.scores] == ["rouge1", "rouge2", "rougeL", "rougeLsum"]

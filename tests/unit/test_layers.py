@@ -9,7 +9,7 @@ import pytest
 
 LAYERS = (
     "errors", "record", "statistics", "factors", "settings", "parts", "meter", "evaluation", "cell", "study_yaml",
-    "study_parts", "study", "store", "plan", "run", "report", "doctor", "console", "cli",
+    "study_parts", "dataset", "study", "store", "plan", "run", "report", "doctor", "console", "cli",
 )  # fmt: skip
 
 

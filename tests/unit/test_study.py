@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kilowit.cell import Cell, content_hash
+from kilowit.cell import Cell
 from kilowit.errors import StoreError, StudyError
+from kilowit.parts.content import content_hash
 from kilowit.study import Study
 
 WHOLE = """\

@@ -143,6 +143,11 @@ def hub_id(spec: Mapping[str, Any]) -> str | None:
     return spec.get("hub")
 
 
+def is_path(text: str) -> bool:
+    """Whether what a study names is a local path: it begins as one."""
+    return text.startswith(("./", "../", "/", "~")) or text in (".", "..")
+
+
 def warm_start_family(spec: Mapping[str, Any]) -> Family:
     """Return the family that a spec makes of an encoder."""
     name = spec.get("architecture", "bert2bert")
@@ -156,9 +161,17 @@ def warm_start_folder(spec: Mapping[str, Any]) -> Path | None:
         PartError: a package that is unknown or not installed.
     """
     source = str(spec["warm_start"])
-    if not source.startswith(PACKAGED):
-        return Path(source) if Path(source).is_absolute() else None
-    package = source.removeprefix(PACKAGED)
+    if source.startswith(PACKAGED):
+        return packaged_folder(source.removeprefix(PACKAGED))
+    return Path(source) if Path(source).is_absolute() else None
+
+
+def packaged_folder(package: str) -> Path:
+    """Return the folder of an encoder that is a package of PyPI.
+
+    Raises:
+        PartError: unknown or not installed.
+    """
     if package not in PACKAGES:
         raise PartError(f'no packaged encoder "{package}"', hint=near_name_hint(package, PACKAGES))
     module, folder = PACKAGES[package]

@@ -15,6 +15,7 @@ from kilowit.report.effects import DEFAULT_METRIC, METRIC_LABELS
 from kilowit.report.evidence import EvidenceBook
 from kilowit.report.examples import ExampleScores
 from kilowit.report.figure_bill import bars_of, bill_svg, stretches_in
+from kilowit.report.figure_lengths import lengths_svg, panels_of
 from kilowit.report.figure_pareto import NARROW, WIDE, pareto_svg, points_of
 from kilowit.report.findings import NO_ANSWER, DatasetAnswer, answer_for
 from kilowit.report.frontier import Frontier
@@ -32,7 +33,8 @@ from kilowit.report.tables.benchmark import (
     signatures_of,
 )
 from kilowit.report.tables.bill import bill_table
-from kilowit.report.tables.cards import dataset_table, environment_table, model_table
+from kilowit.report.tables.cards import environment_table, model_table
+from kilowit.report.tables.datasets import cards_of, dataset_tables
 from kilowit.report.tables.failures import factor_table, failure_table, warning_table
 from kilowit.report.tables.frontier import comparison_table, frontier_table
 from kilowit.report.tables.papers import paper_table
@@ -41,6 +43,7 @@ from kilowit.report.tables.tradeoffs import tradeoff_table, tradeoffs_of
 MAX_ROWS: Final = 200  # of a table on the page; the CSV file beside it has all
 MAX_POINTS_FOR_ALL_METRICS: Final = 200
 MAX_SIGNATURES: Final = 5
+MAX_LENGTH_FIGURES: Final = 8
 NUM_EXAMPLES: Final = 3
 
 
@@ -146,7 +149,7 @@ class _Sections:
                 tables=self.signed(bill_table(self.choices, self.pricing)),
             ),
             Section("environment", "Environment", tables=(environment_table(records),)),
-            Section("datasets", "Datasets", tables=(dataset_table(self.choices),)),
+            self.datasets(),
             Section("models", "Models", tables=self.cut(model_table(self.choices))),
             Section("tradeoffs", "Trade-offs of the methods", *self.tradeoffs()),
             Section("benchmark", "Benchmark results", tables=self.benchmark()),
@@ -179,6 +182,16 @@ class _Sections:
         wide, narrow = (bill_svg(bars, canvas) for canvas in (WIDE, NARROW))
         caption = "Energy of all runs of a choice together, longest first. Set-up: download, prepare, load, warm-up."
         return (Figure("bill", caption, wide, narrow, legend=tuple(stretches_in(bars))),)
+
+    def datasets(self) -> Section:
+        cards = cards_of(self.choices)
+        figures = []
+        for number, card in enumerate(cards[:MAX_LENGTH_FIGURES], start=1):
+            panels = panels_of(card.facts)
+            if panels:
+                wide, narrow = (lengths_svg(panels, card.label, canvas) for canvas in (WIDE, NARROW))
+                figures.append(Figure(f"lengths_{number}", f"{card.label}. {_LENGTHS_CAPTION}", wide, narrow))
+        return Section("datasets", "Datasets", figures=tuple(figures), tables=dataset_tables(cards))
 
     def tradeoffs(self) -> tuple[tuple[str, ...], tuple[Figure, ...], tuple[Table, ...]]:
         table = tradeoff_table([t for group in self.groups for t in tradeoffs_of(group, self.book)])
@@ -232,6 +245,12 @@ _PARETO_CAPTION: Final = (
     "Up and left is better. The stepped line is the front: no choice beats those on it in both. "
     "Whiskers are 95 % intervals (energy: over seeds; score: seeds and test examples). "
     "Energy of a run is all of it but the idle baseline and downloads."
+)
+
+
+_LENGTHS_CAPTION: Final = (
+    "How long the texts are; the area of a bar is its share of the training split, the line is the test split. "
+    "A vertical line is the length that the study cuts at."
 )
 
 

@@ -1,8 +1,8 @@
 """What the scores of one dataset prove: intervals, comparisons and joint draws of all its choices by one metric.
 
-With scores per example, all choices are resampled together, so that a comparison is paired by example. Without them
-(or for a corpus score such as BLEU, or more than `MAX_RUNS` runs) the intervals of the records stand in, as if the
-choices had been scored on different examples: too wide rather than too narrow.
+With scores per example, all choices are resampled together, so that a comparison is paired by example; a corpus score
+such as BLEU by what each example adds to it. Without them (or for more than `MAX_RUNS` runs) the intervals of the
+records stand in, as if the choices had been scored on different examples: too wide rather than too narrow.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Evidence:
         found = {}
         for choice in (c for c in self.choices if id(c) in tables):
             runs = tables[id(choice)]
-            found[id(choice)] = System(runs, [next(means) for _ in runs], is_trained=not choice.is_baseline)
+            alone = self._examples.alone(choice.finished, self.metric) if self._examples is not None else None
+            found[id(choice)] = System(runs, [next(means) for _ in runs], not choice.is_baseline, alone)
         return found
 
     def _contrast_of_records(self, a: Choice, b: Choice) -> Contrast:

@@ -17,7 +17,7 @@ from kilowit.errors import CellFailure
 from kilowit.meter import Meter
 from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
-from kilowit.parts.dataset_card import dataset_facts
+from kilowit.parts.dataset_card import dataset_facts, tokenized_facts
 from kilowit.parts.method import (
     MethodCall,
     TrainedRun,
@@ -30,7 +30,7 @@ from kilowit.parts.model import LoadedModel
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
 from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
-from kilowit.run.predictions import add_scores, write_predictions
+from kilowit.run.predictions import write_predictions
 from kilowit.run.ranks import ALONE, Rank
 from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
 from kilowit.settings import Settings
@@ -111,7 +111,10 @@ def download(run: CellRun) -> None:
     """Fetch what is not on this machine yet; no phase where no part fetches anything."""
     module = parts.load("datasets", run.cell.dataset["name"])
     fetches_dataset, fetches_model = hasattr(module, "fetch"), hub_id(run.cell.model) is not None
-    if not (fetches_dataset or fetches_model):
+    for call in run.cell.metric_calls:
+        call.require_packages()  # now, and not once the model is trained
+    metrics = [call for call in run.cell.metric_calls if call.needs_fetch]
+    if not (fetches_dataset or fetches_model or metrics):
         return
     with run.phase("download"):
         if fetches_dataset:
@@ -120,6 +123,8 @@ def download(run: CellRun) -> None:
             from kilowit.parts.pretrained import fetch
 
             fetch(run.cell.model)
+        for call in metrics:
+            call.fetch()
 
 
 def read_corpus(run: CellRun) -> Corpus:
@@ -175,7 +180,8 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
             for split in (corpus.train, corpus.validation, corpus.test)
         )
         phase.count(num_examples=len(train) + len(validation) + len(test))
-        run.dataset = dataset_facts(corpus, loaded.tokenizer, loaded.family.prefix, **lengths)
+        if run.rank.is_first:
+            run.dataset = tokenized_facts(corpus, train, validation, test, **lengths)
         data: TrainingData = run.call_methods("on_data", TrainingData(train, validation))
         return data, test
 
@@ -355,6 +361,7 @@ def predict_by_baseline(run: CellRun, corpus: Corpus) -> list[str]:
         options = module.Options.model_validate(run.cell.model.get("options", {}))
         summarizer = module.summarizer(options, corpus.name)
         run.model = ModelFacts(name=model_name(run.cell.model), family=name, source="baseline")
+    with run.phase("prepare"):
         run.dataset = dataset_facts(corpus)
     with run.phase("predict") as phase:
         generated = summarize_each(summarizer, corpus.test.documents, run.progress("predict", len(corpus.test)))
@@ -374,16 +381,3 @@ def _leave_predictions(run: CellRun, phase: Any, corpus: Corpus, generated: Gene
     write_predictions(run.folder.predictions_path, rows)
     phase.set(**latency_percentiles(generated.latency_second))
     phase.set(disk_kept_byte=run.folder.predictions_path.stat().st_size)
-
-
-def score(run: CellRun, corpus: Corpus, predictions: Sequence[str]) -> None:
-    """Score the summaries with every metric of the study, and put the values beside each summary."""
-    with run.phase("score") as phase:
-        per_example: dict[str, list[float]] = {}
-        for name in run.cell.metrics:
-            module = parts.load("metrics", name)
-            sources = {"sources": corpus.test.documents} if getattr(module, "NEEDS_SOURCE", False) else {}
-            result = module.score(predictions, corpus.test.summaries, **sources)
-            run.scores += result.scores
-            per_example |= result.per_example
-        phase.count(num_examples=add_scores(run.folder.predictions_path, per_example))

@@ -29,6 +29,7 @@ from kilowit.run.environment import describe_environment
 from kilowit.run.failure import Failure, Stopped, classify
 from kilowit.run.phases import CellRun
 from kilowit.run.ranks import Rank
+from kilowit.run.score import score
 from kilowit.settings import Precision
 from kilowit.store import RunFolder
 
@@ -115,7 +116,7 @@ def run_phases(run: CellRun) -> None:
             return
         phases.save(run, loaded)
         predictions = phases.predict(run, corpus, loaded, test)
-    phases.score(run, corpus, predictions)
+    score(run, corpus, predictions)
 
 
 def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any], failure: Failure | None) -> Record:

@@ -130,8 +130,12 @@ def study_page() -> str:
     text += ["## metrics\n\nA name, or `{name: {options}}`. No two may give the same score.\n\n"]
     text += [*(part_section("metrics", name, name) for name in parts.names("metrics"))]
     text += ["## searches\n\n", *(part_section("searches", name, name) for name in parts.names("searches"))]
-    text += ["## recipes\n\nA name and an ordered list of methods, each a name or `{name: {options}}`.\n\n"]
+    text += [
+        "## recipes\n\nA name and an ordered list of methods, each a name or `{name: {options}}`; or a name and the "
+    ]
+    text += ["name of a packaged recipe, as `{mine: frugal}`, which stands for its list of methods.\n\n"]
     text += [f"- [{name}](../methods/{name}.md): {card_line('methods', name)}\n" for name in parts.names("methods")]
+    text += ["\n### Packaged recipes\n\n", *(part_section("recipes", name, name) for name in parts.names("recipes"))]
     return "".join(text)
 
 

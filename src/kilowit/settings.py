@@ -50,7 +50,9 @@ class TrainSettings(Block):
     num_validations: Annotated[int, Field(ge=0)] = Field(
         1, description="times that the validation loss is taken, evenly spread, the last at the end; 0 = never"
     )
-    engine: Literal["trainer"] | None = Field(None, description="None = the first engine that fits the methods")
+    engine: Literal["trainer", "loop"] | None = Field(
+        None, description="trainer: Hugging Face's; loop: ours; None = the first of them that all methods work with"
+    )
 
 
 class RuntimeSettings(Block):
@@ -183,6 +185,10 @@ class Settings(Block):
     precision: Precision = "fp32"
     trains: bool = True  # no key of a study: zero_shot turns it off
     ranks: RankSettings = RankSettings()  # no key of a study either: ddp, fsdp, zero and zero_offload set it
+    # Number format in which weights and gradients are stored while training; the method bf16_weights sets it.
+    weights: Literal["fp32", "bf16"] = "fp32"
+    # Target tokens whose logits are held at once in training; None = those of a batch. The method fused_loss sets it.
+    loss_chunk_tokens: Count | None = None
 
     @model_serializer(mode="wrap")
     def _without_absent_serving(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -198,6 +204,14 @@ class Settings(Block):
     def with_precision(self, precision: Precision) -> Settings:
         """Return a copy whose forward passes compute in `precision`."""
         return self.model_copy(update={"precision": precision})
+
+    def with_weights(self, weights: Literal["fp32", "bf16"]) -> Settings:
+        """Return a copy whose weights and gradients are stored in `weights` while they are trained."""
+        return self.model_copy(update={"weights": weights})
+
+    def with_loss_chunks(self, chunk_tokens: int) -> Settings:
+        """Return a copy whose training loss is taken from the logits of so many target tokens at a time."""
+        return self.model_copy(update={"loss_chunk_tokens": chunk_tokens})
 
     def with_train(self, **changes: Any) -> Settings:
         """Return a copy with these training settings, validated like the study itself."""

@@ -22,6 +22,7 @@ from kilowit.parts import catalogue
 from kilowit.parts.method import MethodCall, plan_settings, plan_size
 from kilowit.parts.metric import repeated_score
 from kilowit.parts.paper import paper_training
+from kilowit.parts.recipe import packaged_methods
 from kilowit.settings import (
     Block,
     BudgetSettings,
@@ -71,7 +72,9 @@ class StudyDocument(Block):
     models: list[Any] = Field(min_length=1, description="hub ids, ./folders, {scratch: size}, baselines")
     datasets: list[Any] = Field(min_length=1, description="names, or {name: ..., options}")
     recipes: dict[Name, list[Any]] = Field(
-        {"full": []}, min_length=1, description="name -> ordered list of methods; [] = plain fine-tuning"
+        {"full": []},
+        min_length=1,
+        description="name -> ordered list of methods, or the name of a packaged recipe; [] = plain fine-tuning",
     )
     hardware: list[str] = Field(["local"], min_length=1, description="local: the machine that runs the study")
     seeds: list[Seed] = Field([0], min_length=1, description="one repeat each: initial weights, order, dropout")
@@ -152,10 +155,25 @@ class _Axes:
         return math.prod(len(axis) for axis in axes)
 
 
+def _unpack_recipes(reading: Reading) -> None:
+    """Put the methods of a packaged recipe in the place of its name, in the document."""
+    recipes: Any = reading.document.value.get("recipes")
+    for name, written in list(recipes.items()) if isinstance(recipes, dict) else []:  # else the schema says so
+        if isinstance(written, str):
+            try:
+                recipes[name] = packaged_methods(written)
+            except PartError as error:
+                reading.part_fault(("recipes", name), error)
+                recipes[name] = []
+                if len(recipes) > 1:  # it would be said to equal another that is empty
+                    del recipes[name]
+
+
 def _read(reading: Reading) -> Study:
     value = reading.document.value
     value.setdefault("metrics", ["rouge"])
     is_paper = _take_paper(reading)
+    _unpack_recipes(reading)
     top: StudyDocument | None = check_block(reading, (), StudyDocument, value)
     axes = _Axes(
         models=_each(reading, "models", read_model),

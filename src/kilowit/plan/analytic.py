@@ -32,6 +32,7 @@ BASELINE_DOCUMENTS_PER_SECOND: Final = {"lead": Interval(300, 3000, 30_000), "te
 # What N GPUs lose to waiting for each other: a step takes 1/N of one GPU's time times this. Ours, an estimate: close to
 # 1 for large batches over NVLink (Li et al. 2020, arXiv 2006.15704, figure 9), several where small steps wait on PCIe.
 RANK_SPEEDUP_INVERSE: Final = Interval(1.0, 1.2, 3.0)
+COMPILE_SECOND: Final = Interval(3, 15, 90)  # torch.compile of a layer of each kind, forward and backward; ours
 _VALIDATION_RATE: Final = 1 / 3  # forward only
 
 
@@ -59,6 +60,8 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     compress = _compress_second(work, hardware, rate_or_none, train_rate)
     if compress.likely:
         phases["compress"] = compress
+    if work.is_compiled:
+        phases["warmup"] = COMPILE_SECOND * work.num_members
     per_example = train / work.num_examples_seen
     validated = work.num_validation_examples_seen
     validate = per_example * validated * _VALIDATION_RATE

@@ -1,8 +1,9 @@
 """Bytes that a cell will need: on the GPU, on the host, on disk.
 
 Training holds, per parameter, 4 bytes of weights, 4 of gradients and 8 of AdamW state (Adafactor: next to nothing)
-for what is trained; half precision by autocast adds a half copy of the weights. Activations are counted family by
-family (`kilowit.plan.activations`), half as many bytes in half precision but for the logits, a loss's fp32.
+for what is trained; half precision by autocast adds a half copy of the weights, weights in bfloat16 keep masters and
+their gradients in fp32 beside both. Activations are counted family by family (`kilowit.plan.activations`), half as many
+bytes in half precision but for the logits, a loss's fp32.
 
 Over N processes each holds the activations of its share of the batch. Of the 16 bytes per parameter, ZeRO divides by N
 the optimizer's state (stage 1), the gradients too (2), the parameters too (3, and FSDP): Rajbhandari et al. 2020, arXiv
@@ -25,6 +26,7 @@ ADAM8BIT_BYTE_PER_PARAMETER: Final = 2.1  # two moments of a byte, and a scale f
 HALF_PRECISIONS: Final = ("bf16", "fp16")
 SCORE_BYTE: Final = 10.0  # of a pair of tokens and a head, fp32: arXiv 2205.05198, equation 1
 COUNT_ERROR: Final = Interval(0.9, 1.0, 1.1)  # of the counted activations
+PACKED_ROW_EXCESS: Final = 1.6  # longest over mean row: 1.14 in batches of 128, 1.57 of 16, on SAMSum (ours)
 NUM_LOGIT_COPIES: Final = Interval(2, 3, 5)
 CUDA_CONTEXT_BYTE: Final = Interval(0.3e9, 0.5e9, 1.0e9)  # context, kernels, cuBLAS workspace
 FRAGMENTATION: Final = Interval(1.0, 1.1, 1.3)  # blocks that the caching allocator holds and cannot use
@@ -78,24 +80,39 @@ def disk_byte(work: Workload, time_second: Interval) -> Interval:
 def train_byte(work: Workload, *, on_gpu: bool) -> Interval:
     """Return the peak of a training step: weights, gradients, the optimizer's state and activations."""
     assert work.size is not None
-    train, n = work.settings.train, float(work.size.num_parameters)
+    n = float(work.size.num_parameters)
     trained = n * work.trained_fraction
     shares = _shares(work)
     fixed = BYTE_PER_PARAMETER_FP32 * (n * shares.parameters + trained * shares.gradients)
     fixed += _state_byte_per_parameter(work) * trained * shares.state
-    if work.precision in HALF_PRECISIONS:
+    if work.settings.weights == "bf16":
+        fixed += 2 * (n + trained)  # weights and gradients of 2 bytes beside fp32 masters, their gradients, frozen ones
+    elif work.precision in HALF_PRECISIONS:
         fixed += 2 * n
     fixed += BYTE_PER_PARAMETER_FP32 * n * (work.num_members - 1)  # trained before, they wait for the last
     teacher_byte = 0.0
     if work.whole_size is not None and work.whole_size != work.size:  # it may stay beside its student
         teacher_byte = float(BYTE_PER_PARAMETER_FP32 * work.whole_size.num_parameters)
-    # The longest batch decides: likely one is full of documents at the maximum.
-    source = Interval(work.source_tokens.likely, train.max_source_tokens, train.max_source_tokens)
-    target = Interval(work.target_tokens.likely, train.max_target_tokens, train.max_target_tokens)
-    activation = _activation_byte(work, source, target, on_gpu=on_gpu) * (train.batch_size / work.num_ranks)
     d = work.size.dimensions
+    if work.settings.loss_chunk_tokens is not None:  # logits and gradient of a chunk, and the head's gradient, in fp32
+        fixed += BYTE_PER_PARAMETER_FP32 * d.vocabulary_size * (2 * work.settings.loss_chunk_tokens + d.d_model)
+    activation = _batch_activation_byte(work, on_gpu=on_gpu) * (1 / work.num_ranks)
     passing = COUNTED[work.size.family.name].vocabulary_gradients * BYTE_PER_PARAMETER_FP32 * work.trained_fraction
     return fixed + passing * d.vocabulary_size * d.d_model + Interval(0.0, 0.0, teacher_byte) + activation
+
+
+def _batch_activation_byte(work: Workload, *, on_gpu: bool) -> Interval:
+    """Return bytes that the backward pass of the largest batch needs."""
+    train, mean_source, mean_target = work.settings.train, work.source_tokens, work.target_tokens
+    if work.is_packed:  # the row that decides is a sum over many pairs: not far from the mean
+        source, target = (Interval(m.low, m.likely, PACKED_ROW_EXCESS * m.high) for m in (mean_source, mean_target))
+        return _activation_byte(work, source, target, on_gpu=on_gpu) * train.batch_size
+    if work.max_batch_tokens is not None:
+        return _activation_byte(work, mean_source, mean_target, on_gpu=on_gpu) * work.num_examples_per_batch
+    # The longest batch decides: likely one is full of documents at the maximum.
+    source = Interval(mean_source.likely, train.max_source_tokens, train.max_source_tokens)
+    target = Interval(mean_target.likely, train.max_target_tokens, train.max_target_tokens)
+    return _activation_byte(work, source, target, on_gpu=on_gpu) * train.batch_size
 
 
 class _Shares(NamedTuple):
@@ -158,6 +175,8 @@ def _activation_byte(work: Workload, source: Interval, target: Interval, *, on_g
         pairs = pairs + (target * target + source * target) * (streams * d.decoder_layers)
     scores = _score_byte(pairs * (half * d.num_heads), each.pair, d.keeps_scores, on_gpu=on_gpu)
     logits = target * (each.logit * d.vocabulary_size * max(1, d.num_future_tokens))
+    if work.settings.loss_chunk_tokens is not None:
+        logits = Interval.exactly(0.0)  # one chunk's are counted with what every batch needs
     if work.recomputes:  # the input of every layer, and all of the layer whose turn it is
         inputs = (source * d.encoder_layers + target * d.decoder_layers) * (4 * half * d.d_model)
         return (inputs + encoding + decoding + scores * (1 / d.encoder_layers) + logits) * COUNT_ERROR

@@ -17,7 +17,14 @@ from kilowit.meter import Meter
 from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.dataset_card import dataset_facts, tokenized_facts
-from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
+from kilowit.parts.method import (
+    MethodCall,
+    TrainedRun,
+    TrainingCallback,
+    choose_engine,
+    plan_settings,
+    require_machine,
+)
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.runtime_support import require_packages
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
@@ -221,8 +228,9 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
         CellFailure: divergence, or a method that was not applied.
     """
     with run.phase("warmup") as phase:  # the import takes seconds
-        from kilowit.run.engines.trainer import train
+        from kilowit.run.engines import load_engine
 
+        train = load_engine(choose_engine(run.settings, run.cell.methods))
         _tune(run, loaded, data, phase)
         job = train_job(run, loaded, data, callbacks_of(run.cell.methods, run.notebooks))
     result = train(job)

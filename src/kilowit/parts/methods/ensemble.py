@@ -33,6 +33,7 @@ CONFLICTS_WITH: Final = (
     "zero_offload",
 )  # fmt: skip
 FAMILIES: Final = ("bart", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: cost in proportion to 1 (checkpoint_soup) to 5 members"
 EXPECTS: Final = (
     Expectation("train.energy_total_joule", 0.95, 5.2, source=_OURS),

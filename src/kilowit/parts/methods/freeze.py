@@ -30,6 +30,7 @@ from kilowit.settings import Block
 CONFLICTS_WITH: Final = ("lora",)
 FAMILIES: Final = None
 ONE_STACK: Final = ("gpt2", "llama", "unilm")  # families without an encoder
+ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: backward FLOPs left out, by torch's counter on BART"
 EXPECTS: Final = (
     Expectation("train.energy_total_joule", 0.5, 0.95, source=_OURS),

@@ -10,8 +10,8 @@ Trade-off      train.memory_gpu_max_byte x0.25-0.85 | train.energy_total_joule x
                (pretrained). Its best learning rate is often ten times that of full fine-tuning.
 Options        r (8), alpha (16), dropout (0.0), modules (None = query and value projections of every attention; else
                names of linear layers, such as [q_proj, k_proj, v_proj, out_proj])
-Works with     all others.   Conflicts with  freeze, which it implies. Needs the package peft: pip install
-               'kilowit[lora]'.
+Works with     all others.   Conflicts with  fused_loss, and freeze, which it implies. Needs the package peft: pip
+               install 'kilowit[lora]'.
 Source         Hu et al. 2021, arXiv 2106.09685: section 4.1, choice of matrices section 7.1, quality table 2. Ranges
                ours: gradients and state of 12 bytes a parameter left out.
 """
@@ -28,8 +28,9 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.methods.freeze import checksum
 from kilowit.settings import Block, Count, Positive
 
-CONFLICTS_WITH: Final = ("freeze",)
+CONFLICTS_WITH: Final = ("freeze", "fused_loss")
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("peft",)
 # Query and value projections by the names that the families give them: BART, PEGASUS and most decoders; T5; LED,
 # BigBird and BERT; ProphetNet; GPT-2 and Phi-3, where keys are part of the same matrix.

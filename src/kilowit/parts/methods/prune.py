@@ -41,6 +41,7 @@ from kilowit.settings import Block
 
 CONFLICTS_WITH: Final = ("ctranslate2_int8", "distill", "ensemble", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = ("bart", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: FLOPs and launches of the parts removed; 1 for magnitude, which removes none"
 EXPECTS: Final = (
     Expectation("predict.energy_total_joule", 0.5, 1.0, source=_OURS),

@@ -74,7 +74,7 @@ def _against_grid(group: SearchGroup, groups: Sequence[SearchGroup]) -> Entry:
     ratio, num_missed = equal_quality(group, grid)
     if ratio is None:
         return Entry.unknown("never as good as the grid")
-    note = f"{num_missed} of {num_missed + ratio.num_repeats} never" if num_missed else ""
+    note = f" ({num_missed} of {num_missed + ratio.num_repeats} never)" if num_missed else ""
     return Entry(ratio.value, ratio.low, ratio.high, note=note)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import typer.main
 from pydantic import BaseModel
 
-from kilowit import parts, record, served, settings, study, study_parts, study_search
+from kilowit import parts, record, served, settings, study, study_models, study_search
 from kilowit.cli import app
 from kilowit.factors.factor import table as table_rows
 from kilowit.parts import catalogue
@@ -35,7 +35,7 @@ BLOCKS: Final = {
     "search": study_search.SearchSettings,
 }
 MODELS: Final = (
-    study_parts.HubModel, study_parts.FolderModel, study_parts.ScratchModel, study_parts.WarmStartModel,
+    study_models.HubModel, study_models.FolderModel, study_models.ScratchModel, study_models.WarmStartModel,
 )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ them. `kilowit.study_yaml` gives every value its place, `kilowit.study_parts` sa
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
 from kilowit.parts.method import MethodCall, plan_settings, plan_size
 from kilowit.parts.metric import repeated_score
-from kilowit.parts.paper import paper_training
 from kilowit.parts.recipe import packaged_methods
 from kilowit.settings import (
     Block,
@@ -33,6 +31,8 @@ from kilowit.settings import (
     Settings,
     TrainSettings,
 )
+from kilowit.study_models import read_model
+from kilowit.study_paper import as_published, take_paper
 from kilowit.study_parts import (
     Metric,
     Reading,
@@ -41,7 +41,6 @@ from kilowit.study_parts import (
     read_dataset,
     read_method,
     read_metric,
-    read_model,
 )
 from kilowit.study_search import Search, SearchSettings, check_template, read_search
 from kilowit.study_serving import check_runtimes
@@ -172,7 +171,7 @@ def _unpack_recipes(reading: Reading) -> None:
 def _read(reading: Reading) -> Study:
     value = reading.document.value
     value.setdefault("metrics", ["rouge"])
-    is_paper = _take_paper(reading)
+    is_paper = take_paper(reading)
     _unpack_recipes(reading)
     top: StudyDocument | None = check_block(reading, (), StudyDocument, value)
     axes = _Axes(
@@ -195,7 +194,7 @@ def _read(reading: Reading) -> Study:
     if not cells:
         reading.fault(("exclude",), "nothing is left to run. Remove an exclusion.", at_key=True)
     if is_paper:
-        cells = tuple(_as_published(reading, cell) for cell in cells)
+        cells = tuple(as_published(reading, cell) for cell in cells)
         if reading.problems:
             raise study_error(reading.problems)
     _check_recipes(reading, cells)
@@ -221,43 +220,6 @@ def _search(reading: Reading, top: StudyDocument, cells: Sequence[Cell], score_n
     num = sum(not cell.is_baseline for cell in cells)
     reading.note(f"search {top.search.algorithm}: {num} searches of at most {top.search.num_trials} trials each")
     return search
-
-
-def _take_paper(reading: Reading) -> bool:
-    """Whether the study says ``train: paper`` or ``train: {paper: true, ...}``; leaves its own settings there."""
-    value = reading.document.value
-    train = value.get("train")
-    if train == "paper":
-        value["train"] = {}
-        return True
-    if not isinstance(train, dict) or "paper" not in train:
-        return False
-    is_paper = train.pop("paper")
-    if not isinstance(is_paper, bool):
-        reading.fault(("train", "paper"), f"expected true or false, found {found(is_paper)}.")
-    return is_paper is True
-
-
-def _as_published(reading: Reading, cell: Cell) -> Cell:
-    """Give a cell the published training settings of its family and dataset, under those that the study sets."""
-    if cell.is_baseline:
-        return cell
-    size, name = catalogue.resolve_dimensions(cell.model), model_name(cell.model)
-    if size is None:
-        reading.fault(("train",), f"paper: the family of {name} is not known here. Write the settings out.")
-        return cell
-    written = cell.settings.train
-    own = {key: getattr(written, key) for key in written.model_fields_set}
-    try:
-        published = paper_training(size.family.name, cell.dataset["name"], own)
-    except PartError as error:
-        problem = f"paper: {error.message}. {error.hint} Or exclude {{model: {name}, dataset: {cell.dataset['name']}}}."
-        if problem not in [known.message for known in reading.problems]:
-            reading.fault(("train",), problem)
-        return cell
-    departs = f"; {published.departs}" if published.departs else ""
-    reading.note(f"train: paper, {size.family.name} on {cell.dataset['name']}: {published.source}{departs}")
-    return dataclasses.replace(cell, settings=cell.settings.model_copy(update={"train": published.train}))
 
 
 def _each(reading: Reading, key: str, read: Callable[[Reading, DocumentPath, Any], Any]) -> list[Any]:

@@ -116,6 +116,7 @@ def speed(args: argparse.Namespace, folder: Path) -> list[Bar]:
             for name, second in least.items():
                 is_met = ratios[name] >= bar if name == best else None
                 measured = f"{1000 * second / NUM_NEW:.1f} ms CPU a token, {ratios[name]:.2f}x"
+                print(f"{shape} beams {num_beams} {name}: {measured}", file=sys.stderr, flush=True)
                 rows.append(
                     Bar(
                         f"{shape} beams {num_beams} {name}",

@@ -224,7 +224,7 @@ class LearnFromTeacher(TrainingCallback):
         is_mixed = self.precision in ("bf16", "fp16")
         with torch.no_grad(), torch.autocast(loss_sum.device.type, dtype=dtype, enabled=is_mixed):
             given = {name: value for name, value in inputs.items() if name != "labels"}
-            teacher_logits_BTV = _logits_of(self.teacher, given, model.config._attn_implementation)
+            teacher_logits_BTV = _logits_of(self.teacher, given, model)
         real_BT = inputs["labels"] >= 0
         divergence = divergence_sum(outputs.logits[real_BT], teacher_logits_BTV[real_BT], self.options.temperature)
         distance = loss_sum.new_zeros(())
@@ -250,13 +250,13 @@ class LearnFromTeacher(TrainingCallback):
         return {"num_teacher_batches": self.num_batches, "num_hidden_pairs": len(self.pairs), **means}
 
 
-def _logits_of(teacher: Any, inputs: dict[str, Any], attention: str) -> Any:
+def _logits_of(teacher: Any, inputs: dict[str, Any], student: Any) -> Any:
     """Return the teacher's logits of a batch, padded, or packed and read with the student's attention."""
     if "source_bounds" not in inputs:
         return teacher(**inputs, use_cache=False).logits
     from kilowit.parts.packed import packed_rows, place_positions
 
-    with packed_rows(teacher, attention):
+    with packed_rows(teacher, student.config._attn_implementation):
         return teacher(**place_positions(teacher, inputs), use_cache=False).logits
 
 

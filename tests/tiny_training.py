@@ -53,11 +53,13 @@ class Phases:
         self.notes.append((kind, facts))
 
 
-def tiny_model(family: str, dropout: float = 0.0, seed: int = 0) -> Any:
+def tiny_model(family: str, dropout: float = 0.0, seed: int = 0, width: int = 16) -> Any:
     """Two layers, width 16, vocabulary of 64."""
     from transformers import (
         BartConfig,
         BartForConditionalGeneration,
+        LlamaConfig,
+        LlamaForCausalLM,
         PegasusConfig,
         PegasusForConditionalGeneration,
         T5Config,
@@ -66,14 +68,21 @@ def tiny_model(family: str, dropout: float = 0.0, seed: int = 0) -> Any:
 
     torch.manual_seed(seed)
     ids = {"pad_token_id": PAD, "eos_token_id": EOS, "vocab_size": VOCABULARY_SIZE}
+    if family == "llama":
+        from kilowit.parts.causal_model import as_summarizer
+
+        heads = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+        widths = {"hidden_size": width, "intermediate_size": 2 * width, "tie_word_embeddings": True}
+        config = LlamaConfig(**widths, **heads, bos_token_id=BOS, **ids)
+        return as_summarizer(LlamaForCausalLM(config), BOS)
     if family == "t5":
         return T5ForConditionalGeneration(
-            T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, dropout_rate=dropout,
+            T5Config(d_model=width, d_kv=width // 2, d_ff=2 * width, num_layers=2, num_heads=2, dropout_rate=dropout,
                      decoder_start_token_id=PAD, **ids)
         )  # fmt: skip
-    sizes = {"d_model": 16, "max_position_embeddings": 64, "dropout": dropout, "decoder_start_token_id": EOS}
+    sizes = {"d_model": width, "max_position_embeddings": 64, "dropout": dropout, "decoder_start_token_id": EOS}
     for side in ("encoder", "decoder"):
-        sizes |= {f"{side}_layers": 2, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 32}
+        sizes |= {f"{side}_layers": 2, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 2 * width}
     if family == "bart":
         return BartForConditionalGeneration(BartConfig(**sizes, **ids, bos_token_id=BOS, forced_eos_token_id=EOS))
     return PegasusForConditionalGeneration(PegasusConfig(**sizes, **ids, forced_eos_token_id=EOS))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import typer.main
 from pydantic import BaseModel
 
-from kilowit import parts, record, settings, study, study_parts
+from kilowit import parts, record, served, settings, study, study_models, study_search
 from kilowit.cli import app
 from kilowit.factors.factor import table as table_rows
 from kilowit.parts import catalogue
@@ -32,9 +32,10 @@ BLOCKS: Final = {
     "factors": settings.FactorSettings,
     "budget": settings.BudgetSettings,
     "exclude": study.Exclude,
+    "search": study_search.SearchSettings,
 }
 MODELS: Final = (
-    study_parts.HubModel, study_parts.FolderModel, study_parts.ScratchModel, study_parts.WarmStartModel,
+    study_models.HubModel, study_models.FolderModel, study_models.ScratchModel, study_models.WarmStartModel,
 )  # fmt: skip
 
 
@@ -126,9 +127,15 @@ def study_page() -> str:
         text += [part_section("models", name, f"{{baseline: {name}, ...}}")]
     text += ["## datasets\n\nA name, or `{name: ..., options}`. Every dataset takes\n\n", fields_table(DatasetOptions)]
     text += [part_section("datasets", name, name) for name in parts.names("datasets")]
-    text += ["## metrics\n\n", *(part_section("metrics", name, name) for name in parts.names("metrics"))]
-    text += ["## recipes\n\nA name and an ordered list of methods, each a name or `{name: {options}}`.\n\n"]
+    text += ["## metrics\n\nA name, or `{name: {options}}`. No two may give the same score.\n\n"]
+    text += [*(part_section("metrics", name, name) for name in parts.names("metrics"))]
+    text += ["## searches\n\n", *(part_section("searches", name, name) for name in parts.names("searches"))]
+    text += [
+        "## recipes\n\nA name and an ordered list of methods, each a name or `{name: {options}}`; or a name and the "
+    ]
+    text += ["name of a packaged recipe, as `{mine: frugal}`, which stands for its list of methods.\n\n"]
     text += [f"- [{name}](../methods/{name}.md): {card_line('methods', name)}\n" for name in parts.names("methods")]
+    text += ["\n### Packaged recipes\n\n", *(part_section("recipes", name, name) for name in parts.names("recipes"))]
     return "".join(text)
 
 
@@ -302,9 +309,13 @@ def parameter_row(parameter: Any) -> tuple[str, str, str]:
 
 def record_page() -> str:
     """Return the fields of record.json, with the comments that stand beside them in the code."""
-    source = inspect.getsource(record)
-    lines = source.splitlines()
     text = [GENERATED, f"# The record (schema {record.SCHEMA_VERSION})\n\n{inspect.cleandoc(record.__doc__ or '')}\n\n"]
+    return "".join([*text, *class_tables(inspect.getsource(record)), *class_tables(inspect.getsource(served))])
+
+
+def class_tables(source: str) -> Iterator[str]:
+    """Yield the fields of each class of a module."""
+    lines = source.splitlines()
     for node in ast.parse(source).body:
         if not isinstance(node, ast.ClassDef):
             continue
@@ -317,8 +328,8 @@ def record_page() -> str:
             )
             for field in fields
         ]
-        text += [f"## {node.name}\n\n{ast.get_docstring(node) or ''}\n\n", table(("field", "type", "what"), rows)]
-    return "".join(text)
+        yield f"## {node.name}\n\n{ast.get_docstring(node) or ''}\n\n"
+        yield table(("field", "type", "what"), rows)
 
 
 def comment_on(line: str) -> str:

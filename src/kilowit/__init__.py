@@ -13,11 +13,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kilowit.dataset import describe_dataset
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.meter import Meter, MeterResult
     from kilowit.plan import plan_study
     from kilowit.record import Record
     from kilowit.report.compare import compare
+    from kilowit.report.recommend import recommend
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
     from kilowit.serving import Bill, Summaries, Summarizer, export_model, load_summarizer, summarize
@@ -36,10 +38,12 @@ __all__ = [
     "Summaries",
     "Summarizer",
     "compare",
+    "describe_dataset",
     "evaluate",
     "export_model",
     "load_summarizer",
     "plan_study",
+    "recommend",
     "run_study",
     "summarize",
     "write_report",
@@ -56,10 +60,12 @@ _MODULES = {
     "Summaries": "kilowit.serving",
     "Summarizer": "kilowit.serving",
     "compare": "kilowit.report.compare",
+    "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
     "export_model": "kilowit.serving",
     "load_summarizer": "kilowit.serving",
     "plan_study": "kilowit.plan",
+    "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",
     "summarize": "kilowit.serving",
     "write_report": "kilowit.report.write",

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from kilowit.errors import StoreError
 from kilowit.parts.method import MethodCall
+from kilowit.parts.metric import MetricCall
 from kilowit.settings import FactorSettings, Settings
 
 KEY_VERSION: Final = 1  # raise it when the same words begin to mean another result
@@ -43,10 +44,11 @@ class Cell:
     hardware: str
     seed: int
     settings: Settings
-    metrics: tuple[str, ...]
+    metrics: tuple[str | dict[str, Any], ...]  # names, or {name: {options}}, paths absolute
     factors: FactorSettings = field(default_factory=FactorSettings)
     metric_signatures: tuple[str, ...] = ()
     content: dict[str, str] = field(default_factory=dict)
+    search: dict[str, Any] | None = None  # which trial of which search it is; not part of the key
 
     @cached_property
     def key(self) -> str:
@@ -57,13 +59,20 @@ class Cell:
     @property
     def label(self) -> str:
         """A name to read aloud, e.g. ``bart-tiny_docstrings_bf16_s0``; not unique."""
-        words = [model_name(self.model), self.dataset["name"], self.recipe, f"s{self.seed}"]
+        search = self.search or {}
+        model = model_name(search["template"]["model"] if search else self.model)
+        words = [model, self.dataset["name"], self.recipe, search.get("name", ""), f"s{search.get('seed', self.seed)}"]
         return "_".join(word for word in words if word)
 
     @property
     def is_baseline(self) -> bool:
         """Whether the model is training-free."""
         return "baseline" in self.model
+
+    @property
+    def metric_calls(self) -> list[MetricCall]:
+        """Its metrics, ready to score."""
+        return [MetricCall.of(written) for written in self.metrics]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of cell.json: plain JSON values; inverse of `from_dict`."""
@@ -75,11 +84,12 @@ class Cell:
             "methods": [{"name": call.name, "options": dict(call.options)} for call in self.methods],
             "hardware": self.hardware,
             "seed": self.seed,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": {**self.settings.model_dump(mode="json"), "predict": self._predict()},
             "metrics": list(self.metrics),
             "factors": self.factors.model_dump(mode="json"),
             "metric_signatures": list(self.metric_signatures),
             "content": self.content,
+            **({} if self.search is None else {"search": self.search}),
         }
 
     @classmethod
@@ -89,7 +99,7 @@ class Cell:
         Raises:
             StoreError: a field is missing, unknown or wrong.
         """
-        if wrong := sorted(_FIELDS.symmetric_difference(value)):
+        if wrong := sorted(_FIELDS.symmetric_difference(value) - {"search"}):
             raise StoreError(f"fields missing or unknown: {', '.join(wrong)}", place=place, hint=_CORRUPT_HINT)
         try:
             return cls(
@@ -105,6 +115,7 @@ class Cell:
                 factors=FactorSettings.model_validate(value["factors"]),
                 metric_signatures=tuple(value["metric_signatures"]),
                 content=dict(value["content"]),
+                search=dict(value["search"]) if "search" in value else None,
             )
         except (ValidationError, TypeError, ValueError, KeyError) as error:
             raise StoreError(f"not a cell ({error})", place=place, hint=_CORRUPT_HINT) from error
@@ -121,11 +132,18 @@ class Cell:
         if not self.is_baseline:  # it is not trained, draws nothing at random and has options of its own
             meaning["methods"] = [[call.name, dict(call.options)] for call in self.methods]
             meaning["train"] = self.settings.train.model_dump(mode="json")
-            meaning["predict"] = self.settings.predict.model_dump(mode="json")
+            meaning["predict"] = self._predict()
             meaning["seed"] = self.seed
             if self.settings.serve is not None:
                 meaning["serve"] = self.settings.serve.model_dump(mode="json")
         return meaning
+
+    def _predict(self) -> dict[str, Any]:
+        """The settings of prediction, as they were written before there was a choice of split."""
+        settings = self.settings.predict.model_dump(mode="json")
+        if settings["split"] == "test":
+            del settings["split"]
+        return settings
 
     def _without_paths(self, value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -150,24 +168,3 @@ def model_name(spec: Mapping[str, Any]) -> str:
         encoder = str(spec["warm_start"]).removeprefix("packaged:").rstrip("/").rpartition("/")[2]
         return f"{spec.get('architecture', 'bert2bert')}-{encoder}"
     return str(spec.get("scratch") or spec.get("baseline") or spec["hub"].rpartition("/")[2])
-
-
-def content_hash(path: Path) -> str:
-    """Return the sha256 of a file, or of the names and contents of all files in a folder and below it.
-
-    Hidden files and Markdown do not count: they change no result. Cost: one reading of all bytes.
-
-    Raises:
-        OSError: cannot be read.
-    """
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    path.stat()  # rglob finds nothing, and says nothing, in a folder that is not there
-    digest = hashlib.sha256()
-    for item in sorted(path.rglob("*")):
-        name = item.relative_to(path)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if item.is_file() and not hidden and item.suffix.lower() != ".md":
-            digest.update(f"{name.as_posix()}\0{content_hash(item)}\n".encode())
-    return digest.hexdigest()

@@ -15,8 +15,9 @@ from functools import cache
 from typing import Any, Final, Literal
 
 from kilowit.errors import ErrorKind, StoreError, near_name_hint
+from kilowit.served import ServedRuntime
 
-SCHEMA_VERSION: Final = 2  # 2: `serving`
+SCHEMA_VERSION: Final = 2
 
 Status = Literal["finished", "failed", "interrupted"]
 PHASES: Final = (
@@ -104,20 +105,43 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LengthFacts:
+    """How long the texts of one column of a split are, and what each maximum length would cut."""
+
+    unit: Literal["token", "word"]  # tokens of the model's tokenizer with special ones and prefix; words by white space
+    num_texts: int  # that were counted
+    percentiles: dict[str, int]  # by percentage of the texts: the length that so many do not exceed; "0": shortest
+    num_texts_by_length: dict[str, int]  # by the longest length of a bin; bins are quarter octaves, empty ones left out
+    truncated_fraction: dict[str, float]  # by maximum length: share of the texts that are longer
+    maximum: int | None = None  # the study's own
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitFacts:
-    """Counts and lengths of one split, computed from its texts; tokens by the model's own tokenizer."""
+    """Counts, lengths and what the summaries take from their sources, of one split, computed from its texts.
+
+    Means are over examples. Coverage, density, compression and novelty are those of the metrics ``extractiveness``
+    and ``novelty``, of the reference against its source.
+    """
 
     split: str
     num_examples: int
+    num_measured: int | None = None  # examples that words, coverage, density, compression and novelty are of
     source_words_mean: float | None = None
     target_words_mean: float | None = None
     source_tokens_mean: float | None = None
     target_tokens_mean: float | None = None
-    source_truncated_fraction: float | None = None  # longer than max_source_tokens
+    source_truncated_fraction: float | None = None  # longer than source_length.maximum
     target_truncated_fraction: float | None = None
-    compression_ratio: float | None = None  # source words / target words
-    novel_unigram_fraction: float | None = None  # target unigrams that are not in the source
-    novel_bigram_fraction: float | None = None
+    coverage_mean: float | None = None  # share of the summary's words in fragments shared with the source
+    density_mean: float | None = None  # words of the fragment that a word of the summary stands in
+    compression_mean: float | None = None  # source words / summary words
+    novel_1gram_fraction: float | None = None  # of the summary's distinct words those that the source has not
+    novel_2gram_fraction: float | None = None
+    novel_3gram_fraction: float | None = None
+    novel_4gram_fraction: float | None = None
+    source_length: LengthFacts | None = None
+    target_length: LengthFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +156,8 @@ class DatasetFacts:
     summary_column: str
     splits: list[SplitFacts]
     notes: list[str] = field(default_factory=list)  # what was left out, what was sampled
+    version: str | None = None  # as its publishers number or name it: 3.0.0, cased; None = it has one only
+    revision: str | None = None  # commit on the hub, or hash of what it was made of; None = local files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,80 +184,6 @@ class MethodEvidence:
     options: dict[str, Any]
     applied: bool
     evidence: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedScenario:
-    """One pattern of requests to one runtime. Its warm-up is apart: neither in its figures nor in its energy."""
-
-    scenario: str  # single_stream | fixed_batch | random_arrivals | offline
-    num_examples: int  # summaries written
-    num_unserved: int  # requests that had come, or were still to be made, when max_second was over
-    batch_size: int  # most documents computed at once
-    rate_per_second: float | None = None  # asked for, of random_arrivals
-    wall_second: float
-    energy_total_joule: float | None = None
-    energy_total_joule_low: float | None = None
-    energy_total_joule_high: float | None = None
-    energy_total_source: str = "none:not_read"
-    energy_idle_joule: float | None = None  # idle power x wall_second, contained in the total
-    num_input_tokens: int
-    num_output_tokens: int
-    examples_per_second: float | None = None
-    output_tokens_per_second: float | None = None
-    latency_p50_second: float | None = None  # from request to summary, waiting included; None: offline has no requests
-    latency_p95_second: float | None = None
-    latency_p99_second: float | None = None
-    wait_p95_second: float | None = None  # from request to the start of its batch
-    warmup_second: float = 0.0
-    warmup_joule: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreDifference:
-    """A runtime's score less that of the reference on the same documents, paired."""
-
-    metric: str
-    value: float  # of the runtime
-    difference: float
-    ci95_low: float | None
-    ci95_high: float | None
-    p_holm: float | None  # two-sided, by sign flips, corrected for the metrics that are shown together
-    verdict: str  # better | worse | not distinguishable
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedAgreement:
-    """What a runtime wrote, against PyTorch in fp32 on the same documents."""
-
-    num_examples: int
-    identical_fraction: float  # summaries that are the same, token by token
-    token_match_fraction: float  # places with the same token, of the places of the longer summary
-    differences: list[ScoreDifference] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedRuntime:
-    """A runtime that served the trained model: what getting it ready took, and what it did."""
-
-    runtime: str
-    precision: str
-    num_threads: int | None = None  # None: the runtime's own choice
-    device: str  # cpu | cuda
-    error_message: str | None = None  # why it could not go on
-    disk_byte: int | None = None  # of the folder that it runs from
-    export_second: float | None = None
-    export_joule: float | None = None
-    load_second: float | None = None
-    load_joule: float | None = None
-    scenarios: list[ServedScenario] = field(default_factory=list)
-    agreement: ServedAgreement | None = None
-
-    @property
-    def label(self) -> str:
-        """Name, precision and threads, as a reader tells runtimes apart."""
-        threads = "" if self.num_threads is None else f", {self.num_threads} threads"
-        return f"{self.runtime} {self.precision}{threads}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,26 +238,47 @@ class Record:
             raise StoreError(f"record is not JSON ({error})", place=place, hint=_CORRUPT_HINT) from error
         if not isinstance(value, dict):
             raise StoreError("record is not a JSON object", place=place, hint=_CORRUPT_HINT)
-        record = decode(cls, _migrated(value, place), place)
+        version = value.get("schema_version")
+        if version == 1:
+            value = _from_schema_1(value)
+        elif version != SCHEMA_VERSION:
+            raise StoreError(
+                f"record has schema {version!r}, this kilowit reads 1 to {SCHEMA_VERSION}",
+                place=place,
+                hint="Upgrade kilowit, or leave this run out.",
+            )
+        record = decode(cls, value, place)
         assert isinstance(record, Record)
         return record
 
 
-def _migrated(value: dict[str, Any], place: str) -> dict[str, Any]:
-    """Return a record of an earlier schema as one of this; each step adds what its version brought."""
-    version = value.get("schema_version")
-    if version == 1:  # nothing was served
-        value, version = {**value, "serving": [], "schema_version": 2}, 2
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"record has schema {version!r}, this kilowit reads {SCHEMA_VERSION} and those before",
-            place=place,
-            hint="Upgrade kilowit, or leave this run out.",
-        )
-    return value
-
-
 _CORRUPT_HINT: Final = "Remove the folder, or `kilowit run` the study again to repeat the cell."
+_POOLED: Final = {
+    "compression_ratio": "compression {:.3g}",
+    "novel_unigram_fraction": "novel words {:.1%}",
+    "novel_bigram_fraction": "novel bigrams {:.1%}",
+}
+
+
+def _from_schema_1(value: dict[str, Any]) -> dict[str, Any]:
+    """Bring a record of schema 1 to this one.
+
+    It knew no serving, which is then empty. It counted a dataset's compression and novelty over all words of a split
+    together, which is another figure than the mean over examples: they become a note of the dataset rather than values
+    of the new names.
+    """
+    migrated = {**value, "schema_version": SCHEMA_VERSION}
+    dataset = value.get("dataset")
+    if not isinstance(dataset, dict) or not isinstance(dataset.get("splits"), list):
+        return migrated  # absent, or a fault that decoding will name
+    splits, notes = [], list(dataset.get("notes") or [])
+    for split in dataset["splits"]:
+        old = {name: split[name] for name in _POOLED if isinstance(split, dict) and name in split}
+        splits.append({name: item for name, item in split.items() if name not in old} if old else split)
+        figures = [_POOLED[name].format(figure) for name, figure in old.items() if isinstance(figure, int | float)]
+        if figures:
+            notes.append(f"{split.get('split')}: {', '.join(figures)}, over all words together (schema 1)")
+    return {**migrated, "dataset": {**dataset, "splits": splits, "notes": notes}}
 
 
 def decode(kind: Any, value: Any, place: str) -> Any:
@@ -324,7 +297,13 @@ def decode(kind: Any, value: Any, place: str) -> Any:
     if origin is list and isinstance(value, list):
         return [decode(arguments[0], item, f"{place}[{i}]") for i, item in enumerate(value)]
     if origin is dict and isinstance(value, dict):
-        return value
+        if arguments[1] is Any:
+            return value
+        plain = _plain_types(arguments[1])
+        return {
+            key: item if type(item) in plain else decode(arguments[1], item, f"{place}:{key}")
+            for key, item in value.items()
+        }
     if origin is Literal and value in arguments:
         return value
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -380,7 +359,10 @@ def _fields(kind: Any) -> tuple[dict[str, Any], dict[str, frozenset[Any]], froze
     return hints, {name: _plain_types(hint) for name, hint in hints.items()}, required
 
 
+@cache
 def _plain_types(hint: Any) -> frozenset[Any]:
     origin, arguments = _shape(hint)
+    if origin is dict and arguments[1] is not Any:
+        return frozenset()
     accepted = arguments if origin in (types.UnionType, typing.Union) else (origin or hint,)
     return frozenset({bool, int, float, str, dict, type(None)}.intersection(accepted))

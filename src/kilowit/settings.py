@@ -50,7 +50,9 @@ class TrainSettings(Block):
     num_validations: Annotated[int, Field(ge=0)] = Field(
         1, description="times that the validation loss is taken, evenly spread, the last at the end; 0 = never"
     )
-    engine: Literal["trainer"] | None = Field(None, description="None = the first engine that fits the methods")
+    engine: Literal["trainer", "loop"] | None = Field(
+        None, description="trainer: Hugging Face's; loop: ours; None = the first of them that all methods work with"
+    )
 
 
 class RuntimeSettings(Block):
@@ -84,6 +86,7 @@ class PredictSettings(Block):
     length_penalty: float | None = None
     no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = None
     batch_size: Count | None = Field(None, description="documents per batch; None = twice train.batch_size")
+    split: Literal["test", "validation"] = Field("test", description="what is summarized and scored")
     runtime: Runtime | None = Field(None, description="what generates; None = the trained model, by transformers")
 
     @model_serializer(mode="wrap")
@@ -180,7 +183,12 @@ class Settings(Block):
     # Number format of the matrix products in every forward pass (autocast, or products of fp32 in TF32; weights stay
     # fp32). Not a key of a study: the methods of these names set it, so that nobody has it without checks and evidence.
     precision: Precision = "fp32"
+    trains: bool = True  # no key of a study: zero_shot turns it off
     ranks: RankSettings = RankSettings()  # no key of a study either: ddp, fsdp, zero and zero_offload set it
+    # Number format in which weights and gradients are stored while training; the method bf16_weights sets it.
+    weights: Literal["fp32", "bf16"] = "fp32"
+    # Target tokens whose logits are held at once in training; None = those of a batch. The method fused_loss sets it.
+    loss_chunk_tokens: Count | None = None
 
     @model_serializer(mode="wrap")
     def _without_absent_serving(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -196,6 +204,14 @@ class Settings(Block):
     def with_precision(self, precision: Precision) -> Settings:
         """Return a copy whose forward passes compute in `precision`."""
         return self.model_copy(update={"precision": precision})
+
+    def with_weights(self, weights: Literal["fp32", "bf16"]) -> Settings:
+        """Return a copy whose weights and gradients are stored in `weights` while they are trained."""
+        return self.model_copy(update={"weights": weights})
+
+    def with_loss_chunks(self, chunk_tokens: int) -> Settings:
+        """Return a copy whose training loss is taken from the logits of so many target tokens at a time."""
+        return self.model_copy(update={"loss_chunk_tokens": chunk_tokens})
 
     def with_train(self, **changes: Any) -> Settings:
         """Return a copy with these training settings, validated like the study itself."""

@@ -6,7 +6,6 @@ them. `kilowit.study_yaml` gives every value its place, `kilowit.study_parts` sa
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from kilowit.cell import Cell, model_name
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
 from kilowit.parts.method import MethodCall, plan_settings, plan_size
-from kilowit.parts.paper import paper_training
+from kilowit.parts.metric import repeated_score
+from kilowit.parts.recipe import packaged_methods
 from kilowit.settings import (
     Block,
     BudgetSettings,
@@ -31,7 +31,18 @@ from kilowit.settings import (
     Settings,
     TrainSettings,
 )
-from kilowit.study_parts import Reading, check_block, found, read_dataset, read_method, read_metric, read_model
+from kilowit.study_models import read_model
+from kilowit.study_paper import as_published, take_paper
+from kilowit.study_parts import (
+    Metric,
+    Reading,
+    check_block,
+    found,
+    read_dataset,
+    read_method,
+    read_metric,
+)
+from kilowit.study_search import Search, SearchSettings, check_template, read_search
 from kilowit.study_serving import check_runtimes
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
@@ -60,7 +71,9 @@ class StudyDocument(Block):
     models: list[Any] = Field(min_length=1, description="hub ids, ./folders, {scratch: size}, baselines")
     datasets: list[Any] = Field(min_length=1, description="names, or {name: ..., options}")
     recipes: dict[Name, list[Any]] = Field(
-        {"full": []}, min_length=1, description="name -> ordered list of methods; [] = plain fine-tuning"
+        {"full": []},
+        min_length=1,
+        description="name -> ordered list of methods, or the name of a packaged recipe; [] = plain fine-tuning",
     )
     hardware: list[str] = Field(["local"], min_length=1, description="local: the machine that runs the study")
     seeds: list[Seed] = Field([0], min_length=1, description="one repeat each: initial weights, order, dropout")
@@ -68,10 +81,13 @@ class StudyDocument(Block):
     train: TrainSettings = TrainSettings()
     predict: PredictSettings = PredictSettings()
     serve: ServeSettings | None = Field(None, description="runtimes and patterns of requests; absent = not served")
-    metrics: list[str] = Field(["rouge"], min_length=1, description="`kilowit parts metrics` lists them")
+    metrics: list[Any] = Field(
+        ["rouge"], min_length=1, description="names, or {name: {options}}; `kilowit parts metrics` lists them"
+    )
     measure: MeasureSettings = MeasureSettings()
     factors: FactorSettings = FactorSettings()
     budget: BudgetSettings = BudgetSettings()
+    search: SearchSettings | None = Field(None, description="tune settings instead of running each cell once")
 
 
 @dataclass(frozen=True)
@@ -82,10 +98,11 @@ class Study:
     description: str
     cells: tuple[Cell, ...]
     settings: Settings
-    metrics: tuple[str, ...]
+    metrics: tuple[str | dict[str, Any], ...]
     factors: FactorSettings
     budget: BudgetSettings
     place: str
+    search: Search | None = None  # each trained cell is the template of one
     notes: tuple[str, ...] = ()  # what its author should know and what stops nothing
 
     @property
@@ -137,10 +154,25 @@ class _Axes:
         return math.prod(len(axis) for axis in axes)
 
 
+def _unpack_recipes(reading: Reading) -> None:
+    """Put the methods of a packaged recipe in the place of its name, in the document."""
+    recipes: Any = reading.document.value.get("recipes")
+    for name, written in list(recipes.items()) if isinstance(recipes, dict) else []:  # else the schema says so
+        if isinstance(written, str):
+            try:
+                recipes[name] = packaged_methods(written)
+            except PartError as error:
+                reading.part_fault(("recipes", name), error)
+                recipes[name] = []
+                if len(recipes) > 1:  # it would be said to equal another that is empty
+                    del recipes[name]
+
+
 def _read(reading: Reading) -> Study:
     value = reading.document.value
     value.setdefault("metrics", ["rouge"])
-    is_paper = _take_paper(reading)
+    is_paper = take_paper(reading)
+    _unpack_recipes(reading)
     top: StudyDocument | None = check_block(reading, (), StudyDocument, value)
     axes = _Axes(
         models=_each(reading, "models", read_model),
@@ -149,7 +181,7 @@ def _read(reading: Reading) -> Study:
         hardware=top.hardware if top else list(HARDWARE),
         seeds=top.seeds if top else [0],
     )
-    signatures = _each(reading, "metrics", read_metric)
+    metrics = _metrics(reading)
     _check_names(reading)
     if top is None or reading.problems:
         raise study_error(reading.problems)
@@ -158,60 +190,36 @@ def _read(reading: Reading) -> Study:
         reading.fault((), f"{axes.num_points:,} cells, more than {MAX_CELLS:,}. Split the study.")
     if reading.problems:
         raise study_error(reading.problems)
-    cells = _expand(reading, top, axes, tuple(signatures))
+    cells = _expand(reading, top, axes, metrics)
     if not cells:
         reading.fault(("exclude",), "nothing is left to run. Remove an exclusion.", at_key=True)
     if is_paper:
-        cells = tuple(_as_published(reading, cell) for cell in cells)
+        cells = tuple(as_published(reading, cell) for cell in cells)
         if reading.problems:
             raise study_error(reading.problems)
     _check_recipes(reading, cells)
+    search = _search(reading, top, cells, [name for metric in metrics for name in metric.call.score_names])
     if not reading.problems:
         check_runtimes(reading, cells)
     if reading.problems:
         raise study_error(reading.problems)
     return Study(
         name=top.name, description=top.description, cells=cells, settings=cells[0].settings,
-        metrics=tuple(top.metrics), factors=top.factors, budget=top.budget, place=reading.document.place,
+        metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place, search=search,
         notes=tuple(reading.notes),
     )  # fmt: skip
 
 
-def _take_paper(reading: Reading) -> bool:
-    """Whether the study says ``train: paper`` or ``train: {paper: true, ...}``; leaves its own settings there."""
-    value = reading.document.value
-    train = value.get("train")
-    if train == "paper":
-        value["train"] = {}
-        return True
-    if not isinstance(train, dict) or "paper" not in train:
-        return False
-    is_paper = train.pop("paper")
-    if not isinstance(is_paper, bool):
-        reading.fault(("train", "paper"), f"expected true or false, found {found(is_paper)}.")
-    return is_paper is True
-
-
-def _as_published(reading: Reading, cell: Cell) -> Cell:
-    """Give a cell the published training settings of its family and dataset, under those that the study sets."""
-    if cell.is_baseline:
-        return cell
-    size, name = catalogue.resolve_dimensions(cell.model), model_name(cell.model)
-    if size is None:
-        reading.fault(("train",), f"paper: the family of {name} is not known here. Write the settings out.")
-        return cell
-    written = cell.settings.train
-    own = {key: getattr(written, key) for key in written.model_fields_set}
-    try:
-        published = paper_training(size.family.name, cell.dataset["name"], own)
-    except PartError as error:
-        problem = f"paper: {error.message}. {error.hint} Or exclude {{model: {name}, dataset: {cell.dataset['name']}}}."
-        if problem not in [known.message for known in reading.problems]:
-            reading.fault(("train",), problem)
-        return cell
-    departs = f"; {published.departs}" if published.departs else ""
-    reading.note(f"train: paper, {size.family.name} on {cell.dataset['name']}: {published.source}{departs}")
-    return dataclasses.replace(cell, settings=cell.settings.model_copy(update={"train": published.train}))
+def _search(reading: Reading, top: StudyDocument, cells: Sequence[Cell], score_names: Sequence[str]) -> Search | None:
+    if top.search is None:
+        return None
+    search = read_search(reading, top.search, cells[0].settings, score_names)
+    if search is not None:
+        for cell in cells:
+            check_template(reading, search, cell)
+    num = sum(not cell.is_baseline for cell in cells)
+    reading.note(f"search {top.search.algorithm}: {num} searches of at most {top.search.num_trials} trials each")
+    return search
 
 
 def _each(reading: Reading, key: str, read: Callable[[Reading, DocumentPath, Any], Any]) -> list[Any]:
@@ -219,13 +227,20 @@ def _each(reading: Reading, key: str, read: Callable[[Reading, DocumentPath, Any
     items = reading.document.value.get(key)
     values: list[Any] = []
     for i, item in enumerate(items if isinstance(items, list) else []):
-        if key == "metrics" and not isinstance(item, str):
-            continue  # pydantic has said so
         value = read(reading, (key, i), item)
         if value is not None and value in values:
             reading.fault((key, i), f"the same as {key}[{values.index(value)}]. Remove one.")
         values.append(value)
     return values
+
+
+def _metrics(reading: Reading) -> tuple[Metric, ...]:
+    """Return the metrics, of which no two may give the same score."""
+    metrics = [metric for metric in _each(reading, "metrics", read_metric) if metric is not None]
+    if not reading.problems and (twin := repeated_score(metric.call for metric in metrics)):
+        at = max(i for i, metric in enumerate(metrics) if metric.call.name == twin[1])
+        reading.fault(("metrics", at), f'gives "{twin[0]}", as a metric before it does. Leave one out.')
+    return tuple(metrics)
 
 
 def _recipes(reading: Reading) -> dict[str, tuple[MethodCall, ...]]:
@@ -292,13 +307,15 @@ def _check_exclude(reading: Reading, excludes: Iterable[Exclude], axes: _Axes) -
                 reading.fault(("exclude", i, key), f"{found(name)} matches no {key} of this study. {hint}")
 
 
-def _expand(reading: Reading, top: StudyDocument, axes: _Axes, signatures: tuple[str, ...]) -> tuple[Cell, ...]:
+def _expand(reading: Reading, top: StudyDocument, axes: _Axes, metrics: tuple[Metric, ...]) -> tuple[Cell, ...]:
     settings = Settings(train=top.train, predict=top.predict, measure=top.measure, serve=top.serve)
+    written = tuple(metric.call.written for metric in metrics)
+    signatures = tuple(metric.signature for metric in metrics)
 
     def cell(model: dict[str, Any], dataset: dict[str, Any], recipe: str, hardware: str, seed: int) -> Cell:
         return Cell(
             study_name=top.name, model=model, dataset=dataset, recipe=recipe, methods=axes.recipes.get(recipe, ()),
-            hardware=hardware, seed=seed, settings=settings, metrics=tuple(top.metrics), factors=top.factors,
+            hardware=hardware, seed=seed, settings=settings, metrics=written, factors=top.factors,
             metric_signatures=signatures, content=_content_of(reading, model, dataset),
         )  # fmt: skip
 

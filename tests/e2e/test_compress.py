@@ -135,9 +135,8 @@ def resume(repository: Path) -> ModuleType:
 
 @pytest.mark.slow
 def test_cell_killed_while_it_compresses_is_billed_and_tried_anew(resume: ModuleType, tmp_path: Path) -> None:
-    study, runs = resume.write_study(tmp_path, [resume.BART]), tmp_path / "runs"
-    recipes = "recipes: {small: [{distill: {decoder_layers: 1}}]}\n"
-    study.write_text(study.read_text(encoding="utf-8") + recipes, encoding="utf-8")
+    recipe = "[{distill: {decoder_layers: 1}}]"
+    study, runs = resume.write_study(tmp_path, [resume.BART], recipe), tmp_path / "runs"
     killed = resume.kill_in_phase(study, runs, "compress", "worker")
     assert (killed.record.error_kind, killed.record.error_phase) == ("killed", "compress")
     assert resume.unbilled_second(killed) < 1.0

@@ -22,10 +22,15 @@ from kilowit.run.executor_local import worker_command
 from kilowit.store import RunFolder
 
 TESTS = Path(__file__).parents[1]
-NEEDS_DEEPSPEED = pytest.mark.skipif(not has_deepspeed(), reason="deepspeed is not installed: kilowit[deepspeed]")
+NEEDS_DEEPSPEED = pytest.mark.skipif(
+    not has_deepspeed(), reason="deepspeed is not installed: DS_BUILD_OPS=0 pip install 'kilowit[deepspeed]'"
+)
+IN_ONE_LAUNCH = pytest.mark.xdist_group("rank_trainings")  # one worker has the trainings that these tests look at
 TOLERANCE = 1e-4
-TORCH = ["ddp", "ddp_accumulated", "fsdp", "fsdp_accumulated", "fsdp_t5"]
+TORCH = ["ddp", "ddp_accumulated", "fsdp", "fsdp_accumulated", "fsdp_t5", "fsdp_llama"]
 DEEPSPEED = ["zero1", "zero2_accumulated", "zero3", "zero3_buckets", "zero2_bf16", "offload2", "offload3"]
+BESIDE_TORCH = [*(f"ddp+{change}" for change in rank_trainings.CHANGES), "fsdp+lora"]
+BESIDE_DEEPSPEED = ["zero3+lora"]
 
 
 def in_two_processes(names: list[str], folder: Path) -> dict[str, Any]:
@@ -43,23 +48,22 @@ def in_two_processes(names: list[str], folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, Any]:
-    return {name: rank_trainings.run(name) for name in rank_trainings.WAYS if name.startswith("alone")}
+    names = [name for name in rank_trainings.WAYS if name.startswith("alone")]
+    names += [f"alone+{change}" for change in rank_trainings.CHANGES]
+    return {name: rank_trainings.run(name) for name in names}
 
 
 @pytest.fixture(scope="module")
-def by_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return in_two_processes(TORCH, tmp_path_factory.mktemp("torch"))
-
-
-@pytest.fixture(scope="module")
-def by_deepspeed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return in_two_processes(DEEPSPEED, tmp_path_factory.mktemp("deepspeed"))
+def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Every way in one launch: two processes import torch once, and DeepSpeed once where it is."""
+    names = [*TORCH, *BESIDE_TORCH, *([*DEEPSPEED, *BESIDE_DEEPSPEED] if has_deepspeed() else ())]
+    return in_two_processes(names, tmp_path_factory.mktemp("ranks"))
 
 
 def assert_learned_the_same(name: str, here: dict[str, Any], alone: dict[str, Any], tolerance: float) -> None:
     """Compare with one process at the same batch: losses, tokens, weights, summaries."""
-    kind = name.partition("_")[2]
-    other = alone[f"alone_{kind}" if f"alone_{kind}" in alone else "alone"]
+    _, sign, kind = name.partition("+" if "+" in name else "_")
+    other = alone[f"alone{sign}{kind}" if f"alone{sign}{kind}" in alone else "alone"]
     for figure in ("losses", "validation"):
         assert here[figure] == pytest.approx(other[figure], abs=tolerance)
     assert here["weight_sum"] == pytest.approx(other["weight_sum"], rel=tolerance * 10)
@@ -67,12 +71,13 @@ def assert_learned_the_same(name: str, here: dict[str, Any], alone: dict[str, An
         assert here[figure] == other[figure]
 
 
+@IN_ONE_LAUNCH
 @pytest.mark.parametrize("name", TORCH)
 def test_two_processes_learn_what_one_learns_and_show_that_they_were_two(
-    name: str, by_torch: dict[str, Any], alone: dict[str, Any]
+    name: str, together: dict[str, Any], alone: dict[str, Any]
 ) -> None:
-    assert_learned_the_same(name, by_torch[name], alone, TOLERANCE)
-    evidence = by_torch[name]["evidence"]
+    assert_learned_the_same(name, together[name], alone, TOLERANCE)
+    evidence = together[name]["evidence"][name.partition("_")[0]]
     assert evidence["applied"]
     whole = evidence["numbers"]["num_parameters"]
     share = whole // 2 if name.startswith("fsdp") else whole
@@ -81,18 +86,38 @@ def test_two_processes_learn_what_one_learns_and_show_that_they_were_two(
 
 
 @NEEDS_DEEPSPEED
-@pytest.mark.slow
+@IN_ONE_LAUNCH
 @pytest.mark.parametrize("name", DEEPSPEED)
 def test_zero_learns_what_one_process_learns_and_shows_its_partitions(
-    name: str, by_deepspeed: dict[str, Any], alone: dict[str, Any]
+    name: str, together: dict[str, Any], alone: dict[str, Any]
 ) -> None:
-    assert_learned_the_same(name, by_deepspeed[name], alone, 1e-3 if name.endswith("bf16") else TOLERANCE)
-    evidence = by_deepspeed[name]["evidence"]
+    assert_learned_the_same(name, together[name], alone, 1e-3 if name.endswith("bf16") else TOLERANCE)
+    evidence = together[name]["evidence"]["zero_offload" if name.startswith("offload") else "zero"]
     numbers, whole = evidence["numbers"], evidence["numbers"]["num_parameters"]
     assert numbers["optimizer_parameters_held"] == [whole // 2, whole // 2]
     # Offload to the host saves nothing where the model computes on the host: said, not claimed.
     assert evidence["applied"] is name.startswith("zero")
     assert (max(numbers["parameters_held"]) < whole) is ("3" in name)
+
+
+@IN_ONE_LAUNCH
+@pytest.mark.parametrize("name", [*BESIDE_TORCH, *(pytest.param(n, marks=NEEDS_DEEPSPEED) for n in BESIDE_DEEPSPEED)])
+def test_methods_that_change_model_optimizer_or_batch_learn_the_same_over_two_processes(
+    name: str, together: dict[str, Any], alone: dict[str, Any]
+) -> None:
+    assert_learned_the_same(name, together[name], alone, TOLERANCE)
+    assert all(evidence["applied"] for evidence in together[name]["evidence"].values())
+
+
+@pytest.mark.slow
+def test_teacher_of_a_cell_is_trained_by_all_its_processes(tmp_path: Path) -> None:
+    recipe = "[ddp, {distill: {decoder_layers: 1, kind: knowledge_distillation}}]"
+    folder = worker_cells.create(tmp_path, recipe=recipe)
+    assert start(folder).wait(120) == 0
+    record = folder.record
+    assert record is not None and record.status == "finished", record and record.error_message
+    assert all(evidence.applied for evidence in record.methods)
+    assert (compress := record.phase("compress")) is not None and compress.num_steps > 4  # type: ignore[operator]
 
 
 def start(folder: RunFolder) -> subprocess.Popen[bytes]:

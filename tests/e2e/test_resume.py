@@ -48,8 +48,11 @@ def test_resume_skips_finished_cell_and_bills_the_killed_one(resume: ModuleType,
 
 
 @pytest.mark.slow
-def test_resume_after_a_kill_in_training_trains_anew_and_runs_lead_once(resume: ModuleType, tmp_path: Path) -> None:
-    study, runs = resume.write_study(tmp_path), tmp_path / "runs"
+@pytest.mark.parametrize("recipe", ["[]", "[bf16_weights, packing]"])  # one for each engine
+def test_resume_after_a_kill_in_training_trains_anew_and_runs_lead_once(
+    resume: ModuleType, recipe: str, tmp_path: Path
+) -> None:
+    study, runs = resume.write_study(tmp_path, recipe=recipe), tmp_path / "runs"
     train = resume.kill_in_phase(study, runs, "train", "worker")
     assert (train.record.error_kind, train.record.error_phase) == ("killed", "train")
     assert {"idle", "prepare", "load", "train"} <= {phase.phase for phase in train.record.phases}

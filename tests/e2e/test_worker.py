@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,12 @@ RECIPES = {
     "bf16": "[bf16]",
     "distill": "[{distill: {decoder_layers: 1}}]",
     "ddp": "[ddp]",
+    "bf16_weights": "[bf16_weights]",
+    "compile": "[{compile: {backend: aot_eager}}]",
     "early_stopping": "[early_stopping]",
     "ensemble": "[{ensemble: {kind: checkpoint_soup, members: 2}}]",
     "freeze": "[{freeze: {modules: [embeddings, encoder]}}]",
+    "fused_loss": "[{fused_loss: {chunk_tokens: 16}}]",
     "gradient_accumulation": "[gradient_accumulation]",
     "gradient_checkpointing": "[gradient_checkpointing]",
     "label_smoothing": "[label_smoothing]",
@@ -34,10 +38,25 @@ RECIPES = {
     "low_resource": "[{low_resource: {fraction: 0.5}}]",
     "prune": "[{prune: {decoder_layers: 1}}]",
     "fsdp": "[fsdp]",
-    "sortish": "[{sortish: {pool_batches: 4}}]",
     "sparse_attention": "[{sparse_attention: {window: 4}}]",
+    "packing": "[packing]",
+    "sortish": "[{sortish: {pool_batches: 4}}]",
+    "token_budget": "[{token_budget: {max_tokens: 160}}]",
     "truncate": "[{truncate: {max_source_tokens: 16, max_target_tokens: 6}}]",
     **({"zero": "[zero]"} if has_deepspeed() else {}),
+    "zero_shot": "[zero_shot]",
+}
+# All methods that train in the engine loop, many to a cell: each has to show that it was applied.
+LOOP_RECIPES = {
+    "frugal": "[bf16_weights, packing, fused_loss, {low_resource: {fraction: 0.5}}, early_stopping, adafactor,"
+    " {truncate: {max_source_tokens: 16}}, {freeze: {modules: [embeddings]}}, gradient_accumulation, sortish]",
+    "recomputed": "[bf16, packing, gradient_checkpointing, label_smoothing, {lora: {r: 4}}]",
+    "distilled": "[packing, {distill: {kind: knowledge_distillation, decoder_layers: 1}}]",
+    "ensemble": "[bf16_weights, packing, {ensemble: {members: 2}}]",
+    "soup": "[bf16_weights, packing, {ensemble: {kind: checkpoint_soup, members: 2}}]",
+    "pruned": "[bf16_weights, {token_budget: {max_tokens: 160}}, {prune: {kind: magnitude}}]",
+    "sparse": "[{sparse_attention: {window: 4}}]",
+    "compiled": "[bf16_weights, packing, fused_loss, {compile: {backend: aot_eager}}]",
 }
 NEEDS_CUDA = {"fp16", "tf32", "zero_offload"}
 NEEDS_DEEPSPEED = {"zero"}
@@ -91,6 +110,18 @@ def test_counts_and_facts_of_each_phase_are_filled_in(plain: tuple[Path, Record]
     assert phase(record, "save").disk_kept_byte > 10**6  # type: ignore[operator]
 
 
+def test_dataset_card_has_the_lengths_that_tokenizing_counted_of_every_example(plain: tuple[Path, Record]) -> None:
+    _, record = plain
+    assert record.dataset is not None
+    maxima = record.cell["settings"]["train"]
+    for split in record.dataset.splits:
+        assert split.source_length is not None and split.target_length is not None
+        assert (split.source_length.unit, split.source_length.num_texts) == ("token", split.num_examples)
+        assert split.source_length.maximum == maxima["max_source_tokens"]
+        assert split.target_length.maximum == maxima["max_target_tokens"]
+        assert split.coverage_mean is not None and 0 <= split.coverage_mean <= 1
+
+
 def test_scores_come_with_intervals_and_each_prediction_with_its_own(plain: tuple[Path, Record]) -> None:
     folder, record = plain
     assert [score.metric for score in record.scores] == ["rouge1", "rouge2", "rougeL", "rougeLsum"]
@@ -132,16 +163,36 @@ def test_every_method_has_a_recipe_here() -> None:
     assert RECIPES.keys() | NEEDS_CUDA | NEEDS_DEEPSPEED == runnable
 
 
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * (name == "compiled")) for name in sorted(LOOP_RECIPES)]
+)
+def test_methods_are_applied_together_in_the_loop(recipe: str, tmp_path: Path) -> None:
+    overrides = ["train.num_validations=4", "train.num_steps=8", "train.engine=loop"]
+    record = worker_cells.run(tmp_path, recipe=LOOP_RECIPES[recipe], overrides=overrides)
+    assert record.status == "finished", record.error_message
+    assert [evidence.method for evidence in record.methods if not evidence.applied] == []
+    assert phase(record, "train").num_examples
+
+
+def test_every_method_that_trains_in_the_loop_is_tried_there() -> None:
+    able = {name for name in parts.names("methods") if "loop" in getattr(parts.load("methods", name), "ENGINES", ())}
+    tried = {name for name in able if any(re.search(rf"\b{name}\b", recipe) for recipe in LOOP_RECIPES.values())}
+    assert tried == able - NEEDS_CUDA
+
+
 @pytest.mark.parametrize("method", sorted(RECIPES))
 def test_method_is_applied_and_shows_it(method: str, tmp_path: Path) -> None:
     record = worker_cells.run(
         tmp_path, recipe=RECIPES[method], overrides=["train.num_validations=4", "train.num_steps=8"]
     )
     assert record.status == "finished", record.error_message
-    (evidence,) = record.methods
+    evidence = record.methods[-1]
     assert (evidence.method, evidence.applied) == (method, True)
     assert evidence.evidence
     assert json.loads(json.dumps(evidence.evidence)) == evidence.evidence
+    if method == "zero_shot":
+        assert [figures.phase for figures in record.phases if figures.phase in ("train", "validate")] == []
+        assert record.model.num_trainable_parameters == record.model.num_parameters  # type: ignore[union-attr]
     if method not in {"ddp", "fsdp", "zero"}:
         return
     # However many processes it took: one bill, and the examples that one process sees.
@@ -162,6 +213,31 @@ def test_methods_of_one_recipe_work_together(tmp_path: Path) -> None:
     assert shown["truncate"]["source_longest_tokens"] == 20
     assert shown["freeze"]["unmoved"]
     assert record.model.num_trainable_parameters < record.model.num_parameters  # type: ignore[union-attr,operator]
+
+
+@pytest.mark.parametrize(
+    ("size", "recipe"),
+    [
+        ("llama-tiny", "[bf16, {lora: {r: 2}}, gradient_checkpointing, gradient_accumulation]"),
+        ("gpt2-tiny", "[{lora: {r: 2}}, gradient_checkpointing, label_smoothing]"),
+        ("llama-tiny", "[bf16, zero_shot]"),
+    ],
+)
+def test_decoder_only_models_take_the_methods_of_all(size: str, recipe: str, tmp_path: Path) -> None:
+    model = f'{{scratch: {size}, vocabulary_size: 300, prompt: "{{document}}\\nIn short:"}}'
+    record = worker_cells.run(tmp_path, model=model, recipe=recipe)
+    assert record.status == "finished", record.error_message
+    assert all(evidence.applied for evidence in record.methods)
+
+
+@pytest.mark.parametrize("recipe", ["frugal"])
+def test_packaged_recipe_goes_the_whole_way_by_its_name(recipe: str, tmp_path: Path) -> None:
+    record = worker_cells.run(tmp_path, recipe=recipe)
+    assert record.status == "finished", record.error_message
+    shown = {evidence.method: evidence.evidence for evidence in record.methods}
+    assert shown["packing"]["padding_fraction"] == 0.0
+    assert shown["bf16_weights"]["gradient_dtype"] == "bfloat16"
+    assert [figures.phase for figures in record.phases if figures.phase in ("warmup", "train", "validate")]
 
 
 def test_method_that_took_no_effect_fails_the_cell_and_is_billed(tmp_path: Path) -> None:
@@ -197,6 +273,9 @@ def test_baseline_is_predicted_and_scored_without_training(baseline: str, tmp_pa
         "longt5-tiny",
         "bert2bert-tiny",
         "unilm-tiny",
+        "llama-tiny",
+        "gpt2-tiny",
+        "mbart-tiny",
     ],
 )
 def test_other_families_go_the_whole_way(size: str, tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ RELEVANT = [
     ("train", {"num_epochs": 3, "batch_size": 16, "learning_rate": 5e-5, "label_smoothing": 0.1}),
     ("predict", {"num_beams": 2}),
     ("predict", {"num_beams": 4, "length_penalty": 2.0}),
+    ("predict", {"num_beams": 4, "runtime": "torch_fast"}),
+    ("predict", {"num_beams": 4, "runtime": {"name": "torch", "precision": "bf16"}}),
+    ("serve", {}),
+    ("serve", {"runtimes": ["torch", "torch_fast"]}),
 ]
 
 

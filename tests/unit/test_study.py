@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kilowit.cell import Cell, content_hash
+from kilowit.cell import Cell
 from kilowit.errors import StoreError, StudyError
+from kilowit.parts.content import content_hash
 from kilowit.study import Study
 
 WHOLE = """\
@@ -226,3 +227,18 @@ def test_a_method_that_does_not_suit_a_model_is_found_before_anything_runs() -> 
 def test_a_hub_id_that_no_table_knows_is_noted() -> None:
     study = Study.parse(SMALL.replace("{scratch: bart-tiny}", "someone/some-bart"))
     assert study.notes[0].startswith("someone/some-bart is not in the table")
+
+
+def test_a_recipe_may_be_the_name_of_a_packaged_one_and_means_its_methods() -> None:
+    by_name = Study.parse(SMALL + "recipes: {mine: frugal}\n").cells[0]
+    listed = Study.parse(SMALL + "recipes: {mine: [bf16_weights, packing]}\n").cells[0]
+    assert by_name.methods == listed.methods
+    assert by_name.key == listed.key
+    (line,) = refusal(SMALL + "recipes: {full: [], mine: frugle}\n")
+    assert line.startswith('study.yaml:4:27  recipes.mine: no recipe "frugle"')
+    assert 'Did you mean "frugal"?' in line
+
+
+def test_a_recipe_without_an_engine_for_all_its_methods_is_found_before_anything_runs() -> None:
+    (line,) = refusal(SMALL + "recipes: {mine: [packing, fp16]}\n")
+    assert "no engine works with all of the recipe" in line

@@ -10,8 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
-from kilowit.cli import serving_verbs
-from kilowit.cli.options import AsJson, Machine, Overrides, Region, StorePath, StudyPath
+from kilowit.cli import advising, serving_verbs, text_verbs
+from kilowit.cli.options import RUNS, SIDE, AsJson, Machine, Overrides, Region, StorePath, StudyPath
 from kilowit.errors import KilowitError
 
 app: Final = typer.Typer(
@@ -29,9 +29,6 @@ metrics_app: Final = typer.Typer(
     help="Question the metrics themselves.\n\nExample: kilowit metrics judge qags_cnndm.json", no_args_is_help=True
 )
 app.add_typer(metrics_app, name="metrics")
-
-_RUNS: Final = Path("runs")
-_SIDE: Final = "A store's folder, recipe=bf16, a run, or a cell's label."
 
 
 def _show_version(wanted: bool) -> None:
@@ -80,11 +77,14 @@ def check(study: StudyPath, overrides: Overrides = [], as_json: AsJson = False) 
 @app.command()
 def plan(
     study: StudyPath,
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     overrides: Overrides = [],  # noqa: B006
     machine: Machine = None,
     gpu: Annotated[str | None, typer.Option(metavar="NAME", help="A GPU that need not be here, e.g. T4.")] = None,
     probe: Annotated[bool, typer.Option("--probe", help="Run a few steps of each model to know better.")] = False,
+    when: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Hourly gCO2e/kWh by region (csv): say when and where is best.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a study will take, before spending it: time, energy, CO2e, cost, memory, disk.
@@ -92,20 +92,22 @@ def plan(
     Example: kilowit plan study.yaml --machine Standard_NC24ads_A100_v4
     """
     from kilowit.cli import views
-    from kilowit.plan import plan_study
+    from kilowit.plan import best_windows, plan_study
     from kilowit.store import Store
     from kilowit.study import Study
 
     asked = Study.load(study, overrides)
     planned = plan_study(asked, Store(store), machine=machine, gpu=gpu, probe=probe, check_budget=False)
-    views.show_plan(planned, as_json=as_json)
+    own = asked.factors
+    timing = None if when is None else best_windows(planned.total, when, region=own.region, pue=own.pue)
+    views.show_plan(planned, timing, as_json=as_json)
     planned.require_affordable()
 
 
 @app.command()
 def run(
     study: StudyPath,
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     overrides: Overrides = [],  # noqa: B006
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report at the end.")] = False,
@@ -164,7 +166,7 @@ def meter(
 
 
 @app.command()
-def status(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
+def status(store: StorePath = RUNS, as_json: AsJson = False) -> None:
     """Say how far each study is: finished, failed, running, energy so far.
 
     Example: kilowit status --store runs
@@ -178,7 +180,7 @@ def status(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
 @app.command()
 def show(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or part of one.", show_default=False)],
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Show one run: what was asked, phases, scores, warnings.
@@ -194,7 +196,7 @@ def show(
 @app.command()
 def query(
     sql: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over its tables.", show_default=False)],
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     as_json: AsJson = False,
 ) -> None:
     """Ask the store in SQL. Tables: run, phase, score, serving.
@@ -209,7 +211,7 @@ def query(
 
 @app.command()
 def report(
-    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")] = _RUNS,
+    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")] = RUNS,
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Only the runs of this study.")] = None,
     region: Region = None,
     machine: Machine = None,
@@ -230,9 +232,9 @@ def report(
 
 @app.command()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help=_SIDE, show_default=False)],
+    a: Annotated[str, typer.Argument(metavar="A", help=SIDE, show_default=False)],
     b: Annotated[str, typer.Argument(metavar="B", help="The side that is judged.", show_default=False)],
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
     fail_if: Annotated[
         list[str], typer.Option(metavar="RULE", help="Exit 1 if it holds, e.g. 'rouge2<-0.005'; repeatable.")
     ] = [],  # noqa: B006
@@ -247,47 +249,11 @@ def compare(
     raise typer.Exit(running.compare(a, b, store, fail_if, as_json=as_json))
 
 
-@app.command()
-def evaluate(
-    predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS", help="jsonl or csv: prediction, reference.", show_default=False)
-    ],
-    metrics: Annotated[str, typer.Option(metavar="NAMES", help="Metrics as in a study, parted by commas.")] = "rouge",
-    compare: Annotated[
-        Path | None, typer.Option(metavar="OTHER", help="Another system's file on the same examples.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score the summaries of any system, with intervals, and compare them with another's. No study is needed.
-
-    Example: kilowit evaluate mine.jsonl --metrics rouge,bleu --compare theirs.jsonl
-    """
-    from kilowit.cli import evaluating
-
-    evaluating.evaluate(predictions, metrics, compare, as_json=as_json)
-
-
+app.command()(advising.recommend)
+app.command()(text_verbs.evaluate)
 app.command()(serving_verbs.summarize)
 app.command()(serving_verbs.export)
-
-
-@metrics_app.command()
-def judge(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="JSON or jsonl of human scores.", show_default=False)
-    ],
-    metrics: Annotated[
-        str, typer.Option(metavar="NAMES", help="Metrics as in a study, parted by commas.")
-    ] = "rouge,chrf,extractiveness",
-    as_json: AsJson = False,
-) -> None:
-    """Say how far our metrics agree with people: Kendall, Spearman and Pearson correlations with intervals.
-
-    Example: kilowit metrics judge qags_cnndm.json --metrics rouge,extractiveness
-    """
-    from kilowit.cli import evaluating
-
-    evaluating.judge_metrics(files, metrics, as_json=as_json)
+metrics_app.command()(text_verbs.judge)
 
 
 @app.command()
@@ -310,7 +276,7 @@ def invalidate(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, or part of one.", show_default=False)],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why it must not count.", show_default=False)],
     who: Annotated[str, typer.Option(metavar="NAME", help="Who says so.", envvar="USER")] = "unknown",
-    store: StorePath = _RUNS,
+    store: StorePath = RUNS,
 ) -> None:
     """Say that a run must not count: its energy stays on the bill, its cell is run again.
 
@@ -336,8 +302,11 @@ def parts(
     parts_view.show_parts(kind, name, as_json=as_json)
 
 
+app.command()(text_verbs.dataset)
+
+
 @app.command()
-def doctor(store: StorePath = _RUNS, as_json: AsJson = False) -> None:
+def doctor(store: StorePath = RUNS, as_json: AsJson = False) -> None:
     """Say what can be metered and run on this machine, and how to get more.
 
     Example: kilowit doctor

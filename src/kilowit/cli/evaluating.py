@@ -8,9 +8,11 @@ from pathlib import Path
 from kilowit.cli.views import known
 from kilowit.console import say, show_json, show_table
 from kilowit.errors import StudyError
-from kilowit.evaluation import Agreement, Evaluation, judge
+from kilowit.evaluation import Agreement, Evaluation, default_metrics, judge
 from kilowit.evaluation import evaluate as score
+from kilowit.parts.metric import Written
 from kilowit.statistics.interval import Interval
+from kilowit.study_yaml import parse_list
 
 
 def evaluate(predictions: Path, metrics: str, compare: Path | None, *, as_json: bool) -> None:
@@ -53,7 +55,10 @@ def _show_comparison(found: Evaluation) -> None:
         "these outputs: whether another seed would say the same, one run cannot tell."
     )
     if any("agg:corpus" in s.signature for s in found.scores):
-        say("Scores of the whole corpus (agg:corpus) are compared by their values per example.")
+        say(
+            "Scores of the whole corpus (agg:corpus) are compared by what each example adds to them, "
+            "wins and losses by each example alone."
+        )
 
 
 def _say_remarks(found: Evaluation) -> None:
@@ -67,26 +72,36 @@ def _say_remarks(found: Evaluation) -> None:
     total = found.metered.total
     energy = known(total.energy_total_joule, "energy")
     say(f"took {known(total.wall_second, 'time')}, {energy} ({total.energy_total_source})")
+    if len(found.costs) > 1:
+        each = [f"{name} {known(cost.wall_second, 'time')}" for name, cost in found.costs.items()]
+        say(f"of which for {found.name}: {', '.join(each)}")
 
 
-def judge_metrics(files: Sequence[Path], metrics: str, *, as_json: bool) -> None:
+def judge_metrics(files: Sequence[Path], metrics: str | None, *, as_json: bool) -> None:
     """Hold metrics against human judgements and show how far they agree.
 
     Raises:
         KilowitError: a file, a metric or a package is not as it should be.
     """
-    found = judge(files, listed(metrics))
+    if metrics is None:
+        for reason in filter(None, default_metrics().values()):
+            say(f"left out: {reason}")
+    found = judge(files, None if metrics is None else listed(metrics))
     if as_json:
         show_json(found)
         return
-    columns = ("metric", "human", "level", "n", "Kendall", "Spearman", "Pearson", "file")
+    columns = ("metric", "human", "level", "n", "Kendall", "Spearman", "Pearson", "scoring", "file")
     show_table(columns, [_agreement_row(agreement) for agreement in found])
-    say("[a, b]: 95 % interval of resampling documents (systems at that level), 1,000 resamples. Kendall: tau-b.")
+    say(
+        "[a, b]: 95 % interval of resampling documents (systems at that level), 1,000 resamples. Kendall: tau-b. "
+        "scoring: seconds that the metric took, for all its scores."
+    )
 
 
 def _agreement_row(found: Agreement) -> tuple[str | int | None, ...]:
     values = [_correlation(interval) for interval in (found.kendall, found.spearman, found.pearson)]
-    return (found.metric, found.dimension, found.level, found.num_rows, *values, Path(found.file).name)
+    took = known(found.scoring_second, "time")
+    return (found.metric, found.dimension, found.level, found.num_rows, *values, took, Path(found.file).name)
 
 
 def _correlation(interval: Interval | None) -> str | None:
@@ -97,16 +112,16 @@ def _correlation(interval: Interval | None) -> str | None:
     return f"{interval.value:.3f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def listed(text: str) -> list[str]:
-    """Return names that commas part.
+def listed(text: str) -> list[Written]:
+    """Return metrics that commas part, each written as in a study.
 
     Raises:
-        StudyError: an empty name.
+        StudyError: an empty name, or not YAML.
     """
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
+    items = parse_list(text, "--metrics")
+    if not items or None in items or "" in items or text.rstrip().endswith(","):
         raise StudyError(f'"{text}" has an empty name', place="--metrics", hint="Example: --metrics rouge,bleu")
-    return names
+    return items
 
 
 def _ends(interval: Interval) -> tuple[float | None, float | None, float | None]:

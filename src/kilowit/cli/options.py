@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -15,3 +15,6 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
 Region = Annotated[str | None, typer.Option(metavar="NAME", help="Grid region, e.g. azure/westus2, country/FR.")]
 Machine = Annotated[str | None, typer.Option(metavar="NAME", help="Machine that is billed, e.g. Standard_NC6s_v3.")]
+
+RUNS: Final = Path("runs")
+SIDE: Final = "A store's folder, recipe=bf16, a run, or a cell's label."

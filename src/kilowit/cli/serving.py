@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from kilowit.cli.views import known
 from kilowit.console import say, show, show_json
-from kilowit.errors import StudyError
 from kilowit.factors import carbon
 from kilowit.factors.derive import Derived, derive
 from kilowit.meter import MeterResult
@@ -21,8 +18,9 @@ from kilowit.record import PhaseFigures
 from kilowit.serving.documents import STANDARD_INPUT, read_documents
 from kilowit.serving.export import Exported, export_model
 from kilowit.serving.process import own_output, prepare_process
+from kilowit.serving.source import predict_settings
 from kilowit.serving.summarizer import Bill, Summarizer, load_summarizer, metered
-from kilowit.settings import FactorSettings, PredictSettings, RuntimeSettings
+from kilowit.settings import FactorSettings, RuntimeSettings
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,10 @@ def summarize(asked: Asked, path: str, column: str | None, factors: FactorSettin
     Raises:
         KilowitError: the documents, the model, the runtime or an option is not as it should be.
     """
-    _check(asked)
+    predict_settings(asked.predict)
     carbon(factors.region)  # refused before anything is loaded
+    if path == STANDARD_INPUT and sys.stdin.isatty():
+        say("Reading the document from the terminal; Ctrl-D ends it.")
     documents = read_documents(path, column)
     summaries: list[str] = []
 
@@ -85,16 +85,6 @@ def summarize(asked: Asked, path: str, column: str | None, factors: FactorSettin
 def one_line(text: str) -> str:
     """Return a summary as one line, so that the lines of the output are the documents of the input."""
     return " ".join(text.split())
-
-
-def _check(asked: Asked) -> None:
-    try:
-        PredictSettings.model_validate({k: v for k, v in asked.predict.items() if v is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = f"--{'-'.join(str(step) for step in first['loc']).replace('_', '-')}" if first["loc"] else "options"
-        message = first["msg"].removeprefix("Value error, ")
-        raise StudyError(message, place=option, hint="`kilowit summarize --help` says what is meant.") from error
 
 
 @contextmanager

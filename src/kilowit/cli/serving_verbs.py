@@ -13,8 +13,8 @@ _MODEL: Final = "Run folder, exported folder, model's folder, or hub id."
 
 
 def summarize(
+    model: Annotated[str, typer.Option(metavar="MODEL", help=_MODEL, show_default=False)],
     documents: Annotated[str, typer.Argument(metavar="FILE", help="Text, jsonl or csv; - = standard input.")] = "-",
-    model: Annotated[str, typer.Option(metavar="MODEL", help=_MODEL, show_default=False)] = ...,  # type: ignore[assignment]
     column: Annotated[str | None, typer.Option(metavar="NAME", help="Of a table file; else document.")] = None,
     runtime: Annotated[str | None, typer.Option(metavar="NAME", help="`kilowit parts runtimes` lists them.")] = None,
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="Number format, e.g. int8.")] = None,

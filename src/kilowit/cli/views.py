@@ -14,7 +14,7 @@ from kilowit.report.quantity import show as write
 
 if TYPE_CHECKING:
     from kilowit.doctor import Finding
-    from kilowit.plan import CellPlan, Estimate, Interval, Plan
+    from kilowit.plan import CellPlan, Estimate, Interval, Plan, Timing
     from kilowit.store import Store
     from kilowit.study import Study
 
@@ -38,10 +38,10 @@ def show_study(study: Study, *, as_json: bool) -> None:
     say(f"{study.place}: {_count(len(study.cells), 'cell')}, nothing wrong")
 
 
-def show_plan(plan: Plan, *, as_json: bool) -> None:
-    """Show what each cell will take, their sum, and the budget."""
+def show_plan(plan: Plan, timing: Timing | None = None, *, as_json: bool) -> None:
+    """Show what each cell will take, their sum, the budget, and when to run."""
     if as_json:
-        show_json(plan.to_dict())
+        show_json(plan.to_dict() if timing is None else {**plan.to_dict(), "when": timing})
     else:
         columns = ("cell", "basis", "time", "energy", "CO2e", "cost", "GPU memory", "host memory", "disk")
         rows = [_plan_row(cell.cell_label, _basis(cell), cell.estimate) for cell in plan.cells]
@@ -51,6 +51,22 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         say(f"note: {note}")
     for limit in plan.limits:
         say(f"budget {limit}")
+    if timing is not None and not as_json:
+        _show_timing(timing)
+
+
+def _show_timing(timing: Timing) -> None:
+    windows = [("best", window) for window in timing.windows]
+    windows += [("at once", timing.now)] if timing.now is not None else []
+    columns = ("region", "", "from", "to", "g/kWh", "CO2e, operational")
+    rows = [
+        (w.region, word, w.starts_at_utc, w.ends_at_utc, f"{w.gram_per_kwh:.0f}", known(w.co2e_operational_kg, "mass"))
+        for word, w in windows
+    ]
+    say(f"\nwhen: {timing.wall_hour:.2g} h and {timing.energy_kwh:.3g} kWh, as likely, in one stretch")
+    show_table(columns, rows)
+    if timing.saved_fraction is not None:
+        say(f"the best of them saves {100 * timing.saved_fraction:.0f} % of starting at once in the study's region")
 
 
 def _basis(cell: CellPlan) -> str:

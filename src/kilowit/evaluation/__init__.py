@@ -11,8 +11,8 @@ Stands right of the parts (metrics) and the meter, left of studies.
 
 from __future__ import annotations
 
-from kilowit.evaluation.agreement import Agreement, judge
+from kilowit.evaluation.agreement import Agreement, default_metrics, judge
 from kilowit.evaluation.outputs import Evaluation, evaluate
 from kilowit.evaluation.texts import Texts, read_texts
 
-__all__ = ["Agreement", "Evaluation", "Texts", "evaluate", "judge", "read_texts"]
+__all__ = ["Agreement", "Evaluation", "Texts", "default_metrics", "evaluate", "judge", "read_texts"]

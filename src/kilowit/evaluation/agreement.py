@@ -16,14 +16,17 @@ import json
 import math
 import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from kilowit.errors import DataError, near_name_hint
+from kilowit.errors import DataError, PartError, near_name_hint
 from kilowit.evaluation.scoring import check_metrics, score_texts
 from kilowit.evaluation.texts import Texts
+from kilowit.meter import Meter
+from kilowit.parts.metric import MetricCall, Written
 from kilowit.parts.table_file import MAX_LINE_BYTE, numbered_rows
+from kilowit.record import PhaseFigures
 from kilowit.statistics.correlation import correlation_interval, kendall, pearson, spearman
 from kilowit.statistics.interval import Interval
 
@@ -46,6 +49,8 @@ class Agreement:
     kendall: Interval | None
     spearman: Interval | None
     pearson: Interval | None
+    scoring_second: float | None = None  # what it took to score the file's summaries with this metric, all its scores
+    scoring_joule: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,20 +63,36 @@ class Judged:
     systems: list[Hashable]
 
 
-def judge(files: Iterable[str | Path], metrics: Sequence[str] = DEFAULT_METRICS) -> list[Agreement]:
+def default_metrics() -> dict[str, str | None]:
+    """Return the metrics that are judged if none are named, each with why it cannot be here; None = it can."""
+    reasons: dict[str, str | None] = {}
+    for name in DEFAULT_METRICS:
+        try:
+            MetricCall(name).require_packages()
+            reasons[name] = None
+        except PartError as error:
+            reasons[name] = f"{error.message}. {error.hint}"
+    return reasons
+
+
+def judge(files: Iterable[str | Path], metrics: Sequence[Written] | None = None) -> list[Agreement]:
     """Hold metrics against human judgements.
 
     Args:
         files: each as the module says.
-        metrics: names as in a study; every score of each is judged.
+        metrics: as in a study: names, or ``{name: {option: value}}``; every score of each is judged.
+            None = `DEFAULT_METRICS`, of them what the installed packages allow.
 
     Raises:
         DataError: a file or a row is not as it should be; says file and line or row.
         StudyError: no such metric.
-        PartError: a metric needs a package that is not installed.
+        PartError: an option of a metric is wrong, or what it needs is not installed.
     """
-    names = check_metrics(metrics)
-    return [agreement for path in files for agreement in _judge_file(read_judged(Path(path)), names)]
+    if metrics is None:
+        metrics = [name for name, reason in default_metrics().items() if reason is None]
+    calls = check_metrics(metrics)
+    with Meter() as meter:
+        return [agreement for path in files for agreement in _judge_file(read_judged(Path(path)), calls, meter)]
 
 
 def read_judged(path: Path) -> Judged:
@@ -136,17 +157,25 @@ def _key(value: Any) -> Hashable:
     return value if isinstance(value, str | int | float | None) else json.dumps(value, sort_keys=True)
 
 
-def _judge_file(judged: Judged, metrics: Sequence[str]) -> list[Agreement]:
-    scored = score_texts(judged.texts, metrics)
+def _judge_file(judged: Judged, calls: Sequence[MetricCall], meter: Meter) -> list[Agreement]:
+    scored = score_texts(judged.texts, calls, meter)
+    cost_of = {name: scored.costs.get(metric) for name, metric in scored.metric_of.items()}
     by_system = _system_rows(judged)
     found = []
     for dimension, human in judged.human.items():
         for name, values in scored.per_example.items():
-            found.append(_agreement(judged, "summary", dimension, name, values, human, judged.documents))
+            of_name = [_agreement(judged, "summary", dimension, name, values, human, judged.documents)]
             if by_system:
                 means = [[statistics.fmean(side[i] for i in rows) for rows in by_system] for side in (values, human)]
-                found.append(_agreement(judged, "system", dimension, name, means[0], means[1], None))
+                of_name.append(_agreement(judged, "system", dimension, name, means[0], means[1], None))
+            found += [_with_cost(agreement, cost_of[name]) for agreement in of_name]
     return found
+
+
+def _with_cost(agreement: Agreement, cost: PhaseFigures | None) -> Agreement:
+    if cost is None:
+        return agreement
+    return replace(agreement, scoring_second=cost.wall_second, scoring_joule=cost.energy_total_joule)
 
 
 def _system_rows(judged: Judged) -> list[list[int]]:
@@ -167,8 +196,8 @@ def _agreement(
     human: Sequence[float],
     groups: Sequence[Hashable] | None,
 ) -> Agreement:
-    intervals = [
+    of_kendall, of_spearman, of_pearson = (
         correlation_interval(measure, values, human, groups) if len(values) >= MIN_SYSTEMS else None
         for measure in (kendall, spearman, pearson)
-    ]
-    return Agreement(judged.texts.name, level, dimension, metric, len(values), *intervals)
+    )
+    return Agreement(judged.texts.name, level, dimension, metric, len(values), of_kendall, of_spearman, of_pearson)

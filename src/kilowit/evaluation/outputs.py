@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kilowit.evaluation.scoring import DEFAULT_METRICS, DESCRIPTIVE, Scored, check_metrics, score_texts
+from kilowit.evaluation.scoring import DEFAULT_METRICS, DESCRIPTIVE, PHASE, Scored, check_metrics, score_texts
 from kilowit.evaluation.texts import Texts, aligned, read_texts
 from kilowit.meter import Meter, MeterResult
+from kilowit.parts.metric import Written
 from kilowit.parts.words import words
-from kilowit.record import Score
+from kilowit.record import PhaseFigures, Score
 from kilowit.statistics.contrast import Contrast, contrast_of_outputs, judged
-
-PHASE = "score"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Evaluation:
     other_scores: tuple[Score, ...] = ()
     comparison: Mapping[str, Contrast] = field(default_factory=dict)  # by score: this system less the other
     verdicts: Mapping[str, str] = field(default_factory=dict)
+    costs: Mapping[str, PhaseFigures] = field(default_factory=dict)  # by metric: what scoring this system took
 
     def to_dict(self) -> dict[str, Any]:
         """Return what machines read: everything but the values per example."""
@@ -63,6 +63,15 @@ class Evaluation:
                 }
                 for name, contrast in self.comparison.items()
             ],
+            "costs": [
+                {
+                    "metric": name,
+                    "wall_second": cost.wall_second,
+                    "energy_total_joule": cost.energy_total_joule,
+                    "energy_total_source": cost.energy_total_source,
+                }
+                for name, cost in self.costs.items()
+            ],
             "wall_second": total.wall_second,
             "energy_total_joule": total.energy_total_joule,
             "energy_total_joule_low": total.energy_total_joule_low,
@@ -77,7 +86,7 @@ def evaluate(
     references: Sequence[str] | None = None,
     *,
     sources: Sequence[str] | None = None,
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    metrics: Sequence[Written] = DEFAULT_METRICS,
     compare: str | Path | Sequence[str] | None = None,
 ) -> Evaluation:
     """Score summaries of any system with any metrics, under the meter.
@@ -86,26 +95,26 @@ def evaluate(
         predictions: a jsonl or csv file (see `kilowit.evaluation.texts`), or the texts themselves.
         references: one per prediction; only with texts.
         sources: the whole documents, for metrics that read them; only with texts.
-        metrics: names as in a study, e.g. ``rouge``, ``bleu``.
+        metrics: as in a study: names, or ``{name: {option: value}}``.
         compare: another system's file or texts on the same examples. Each score is then compared: difference with a
             paired bootstrap interval, approximate randomisation, Holm's correction over all scores, wins.
 
     Raises:
         DataError: the texts or a file are not as they should be; says file and line.
         StudyError: no such metric.
-        PartError: a metric needs a package that is not installed.
+        PartError: an option of a metric is wrong, or what it needs is not installed.
 
     Example:
         >>> evaluate(["a cat sat"], ["the cat sat"]).scores[0].metric
         'rouge1'
     """
-    names = check_metrics(metrics)
+    calls = check_metrics(metrics)
     meter = Meter()
     with meter, meter.phase(PHASE) as phase:
         texts = _texts(predictions, references, sources, "predictions")
-        scored = score_texts(texts, names)
+        scored = score_texts(texts, calls, meter)
         other = None if compare is None else _ordered_like(texts, _texts(compare, references, sources, "compare"))
-        scored_other = None if other is None else score_texts(other, names)
+        scored_other = None if other is None else score_texts(other, calls, meter)
         contrasts = {} if scored_other is None else _contrasts(scored, scored_other)
         phase.count(num_examples=len(texts) * (1 if other is None else 2))
     lengths = [len(words(text)) for text in texts.predictions]
@@ -123,6 +132,7 @@ def evaluate(
         other_scores=() if scored_other is None else scored_other.scores,
         comparison=contrasts,
         verdicts={name: _verdict(contrast, scored.metric_of[name]) for name, contrast in contrasts.items()},
+        costs=scored.costs,
     )
 
 
@@ -147,9 +157,11 @@ def _ordered_like(one: Texts, other: Texts) -> Texts:
 
 def _contrasts(scored: Scored, other: Scored) -> dict[str, Contrast]:
     """Compare every score over its examples; all of them are one family."""
-    names = list(scored.per_example)
-    contrasts = [contrast_of_outputs(scored.per_example[name], other.per_example[name]) for name in names]
-    return dict(zip(names, judged(contrasts), strict=True))
+    contrasts = {}
+    for name, alone in scored.per_example.items():
+        sides = [side.contributions.get(name, side.per_example[name]) for side in (scored, other)]
+        contrasts[name] = contrast_of_outputs(*sides, alone=(alone, other.per_example[name]))
+    return dict(zip(contrasts, judged(list(contrasts.values())), strict=True))
 
 
 def _verdict(contrast: Contrast, metric: str) -> str:

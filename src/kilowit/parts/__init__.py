@@ -16,9 +16,10 @@ from typing import Final
 
 from kilowit.errors import PartError, near_name_hint
 
-KINDS: Final = ("models", "datasets", "methods", "metrics", "sensors", "runtimes")
+KINDS: Final = ("models", "datasets", "methods", "recipes", "metrics", "sensors", "runtimes", "searches")
 
-EXTRAS: Final = {"metrics": "metrics"}  # which extra brings what a kind's parts need; the others: train
+# Which extra brings what a kind's parts need; the others: train.
+EXTRAS: Final = {"metrics": "metrics", "searches": "search"}
 
 
 @cache
@@ -39,12 +40,12 @@ def load(kind: str, name: str) -> ModuleType:
         PartError: no such part, or a library that it needs is not installed.
     """
     if name not in names(kind):
-        raise PartError(f'no {kind.removesuffix("s")} "{name}"', hint=near_name_hint(name, names(kind)))
+        raise PartError(f'no {_word(kind)} "{name}"', hint=near_name_hint(name, names(kind)))
     try:
         return importlib.import_module(f"kilowit.parts.{kind}.{name}")
     except ModuleNotFoundError as error:
         raise PartError(
-            f'{kind.removesuffix("s")} "{name}" needs the package {error.name}',
+            f'{_word(kind)} "{name}" needs the package {error.name}',
             hint=f"Install it: pip install 'kilowit[{EXTRAS.get(kind, 'train')}]'.",
         ) from error
 
@@ -56,9 +57,14 @@ def card(kind: str, name: str) -> str:
         PartError: no such part.
     """
     if name not in names(kind):
-        raise PartError(f'no {kind.removesuffix("s")} "{name}"', hint=near_name_hint(name, names(kind)))
+        raise PartError(f'no {_word(kind)} "{name}"', hint=near_name_hint(name, names(kind)))
     source = (_folder(kind) / f"{name}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(source)) or ""
+
+
+def _word(kind: str) -> str:
+    """One part of a kind, in a sentence."""
+    return "search" if kind == "searches" else kind.removesuffix("s")
 
 
 def _folder(kind: str) -> Path:

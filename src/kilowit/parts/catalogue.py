@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from kilowit import parts
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts.model import Dimensions, Family, GenerationDefaults
+from kilowit.parts.prompt import check_prompt
 
 WEIGHT_FILES: Final = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
@@ -90,6 +91,7 @@ def check_model(spec: Mapping[str, Any]) -> None:
     Raises:
         PartError: no such size, baseline or folder; an unsupported family; options that exclude each other.
     """
+    _check_reading(spec)
     if "scratch" in spec:
         scratch_family(spec["scratch"])
         if spec.get("tokenizer") and spec.get("vocabulary_size"):
@@ -110,6 +112,22 @@ def check_model(spec: Mapping[str, Any]) -> None:
             "a model needs one of hub, folder, scratch, warm_start, baseline",
             hint="Example: {hub: facebook/bart-base}.",
         )
+
+
+def _check_reading(spec: Mapping[str, Any]) -> None:
+    """Refuse a prompt or a language for a family that has none, and a prompt that is none."""
+    if not (spec.get("prompt") or spec.get("language")):
+        return
+    size = resolve_dimensions(spec)
+    if spec.get("language") and size is not None and not size.family.has_languages:
+        raise PartError(f"{size.family.name} has no languages to choose from", hint="Leave `language` out.")
+    if spec.get("prompt"):
+        check_prompt(spec["prompt"])
+        if size is not None and size.family.default_prompt is None:
+            raise PartError(
+                f"{size.family.name} has an encoder for the document and takes no prompt",
+                hint="Leave it out: prompts are for decoder-only models.",
+            )
 
 
 def resolve_dimensions(spec: Mapping[str, Any]) -> ModelSize | None:
@@ -143,6 +161,11 @@ def hub_id(spec: Mapping[str, Any]) -> str | None:
     return spec.get("hub")
 
 
+def is_path(text: str) -> bool:
+    """Whether what a study names is a local path: it begins as one."""
+    return text.startswith(("./", "../", "/", "~")) or text in (".", "..")
+
+
 def warm_start_family(spec: Mapping[str, Any]) -> Family:
     """Return the family that a spec makes of an encoder."""
     name = spec.get("architecture", "bert2bert")
@@ -156,9 +179,17 @@ def warm_start_folder(spec: Mapping[str, Any]) -> Path | None:
         PartError: a package that is unknown or not installed.
     """
     source = str(spec["warm_start"])
-    if not source.startswith(PACKAGED):
-        return Path(source) if Path(source).is_absolute() else None
-    package = source.removeprefix(PACKAGED)
+    if source.startswith(PACKAGED):
+        return packaged_folder(source.removeprefix(PACKAGED))
+    return Path(source) if Path(source).is_absolute() else None
+
+
+def packaged_folder(package: str) -> Path:
+    """Return the folder of an encoder that is a package of PyPI.
+
+    Raises:
+        PartError: unknown or not installed.
+    """
     if package not in PACKAGES:
         raise PartError(f'no packaged encoder "{package}"', hint=near_name_hint(package, PACKAGES))
     module, folder = PACKAGES[package]
@@ -240,6 +271,8 @@ def _size_on_hub(hub_id: str, revision: str | None) -> ModelSize | None:
         return _size(family_of(config, place=hub_id), config)
     row = _checkpoint(hub_id)
     for family in families():
+        if hub_id in family.checkpoints:
+            return _size(family, family.sizes[family.checkpoints[hub_id]])
         if row and (config := family.config_of_checkpoint(row)):
             return _size(family, config)
     return None

@@ -69,6 +69,8 @@ class Provenance:
     licence: str
     document_column: str
     summary_column: str
+    version: str | None = None
+    revision: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -92,6 +94,8 @@ def build_corpus(provenance: Provenance, splits: Mapping[str, Rows], options: Da
         document_column=provenance.document_column,
         summary_column=provenance.summary_column,
         fingerprint=fingerprint(built),
+        version=provenance.version,
+        revision=provenance.revision,
         notes=tuple(notes),
         **built,
     )

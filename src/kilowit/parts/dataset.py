@@ -52,4 +52,6 @@ class Corpus:
     validation: Split
     test: Split
     fingerprint: str  # sha256 over ids and texts
+    version: str | None = None  # as its publishers number or name it; None = it has one only
+    revision: str | None = None  # commit on the hub, or hash of what it was made of; None = local files
     notes: tuple[str, ...] = ()  # what a reader of the card should know, e.g. how many empty documents were left out

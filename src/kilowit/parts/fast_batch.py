@@ -6,11 +6,11 @@ Tensors: B sources, K beams, T target positions, H heads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 
-from kilowit.parts.fast_decoder import FastDecoder, Segment, SelfCache
+from kilowit.parts.fast_decoder import Segment, SelfCache
 from kilowit.parts.fast_search import BeamSearch, GreedySearch, TokenRules
 
 KEYS_MULTIPLE: Final = 16  # CUDA's attention kernels copy a mask whose last dimension is not a multiple of it
@@ -18,10 +18,26 @@ CHECK_EVERY: Final = 4  # steps between two looks at what is finished on a GPU: 
 RETIRE_FRACTION: Final = {"cpu": 0.1, "cuda": 0.25}  # of the sources that are finished: then the rest closes up
 
 
+class Decoder(Protocol):
+    """What a batch asks of a decoder; `kilowit.parts.fast_decoder.FastDecoder` says what each is."""
+
+    reads_all_positions: bool
+
+    def empty_cache(self, num_sources: int, num_beams: int, num_positions: int) -> SelfCache: ...  # noqa: D102
+
+    def position_bias(self, num_positions: int) -> Any: ...  # noqa: D102
+
+    def self_mask(self, ancestors_BKT: Any, bias_HT: Any) -> Any: ...  # noqa: D102
+
+    def step(  # noqa: D102
+        self, tokens_BK: Any, step: Any, place: int | None, cache: SelfCache, segments: list[Segment], mask: Any
+    ) -> Any: ...
+
+
 class DecodeBatch:
     """Sources in decoding, from the start token to their last."""
 
-    def __init__(self, decoder: FastDecoder, rules: TokenRules, segments: list[Segment], places: Sequence[int]) -> None:
+    def __init__(self, decoder: Decoder, rules: TokenRules, segments: list[Segment], places: Sequence[int]) -> None:
         """Make room for the summaries of encoded sources.
 
         Args:
@@ -36,7 +52,7 @@ class DecodeBatch:
         self.multiple = multiple
         num_sources = len(self.places)
         self.search = (GreedySearch if options.num_beams == 1 else BeamSearch)(rules, num_sources)
-        self.cache = SelfCache(decoder.weights, num_sources, options.num_beams, self.num_positions)
+        self.cache = decoder.empty_cache(num_sources, options.num_beams, self.num_positions)
         self.ancestors_BKT = torch.full(
             (num_sources, options.num_beams, self.num_positions), -1, dtype=torch.int8, device=rules.device
         )
@@ -56,6 +72,8 @@ class DecodeBatch:
         Args:
             place: the step; None = read from the device, so that the same kernels run in every step.
         """
+        if self.decoder.reads_all_positions:
+            place = None
         num_sources = len(self.ancestors_BKT)
         self.ancestors_BKT.index_copy_(2, self.step_1, self._beams_K1.expand(num_sources, -1, -1))
         logits = self.decoder.step(

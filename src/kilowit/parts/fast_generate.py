@@ -17,7 +17,7 @@ from kilowit.parts.fast_decoder import FastDecoder, Segment
 from kilowit.parts.fast_graph import GRAPH_ROWS, NUM_GRAPHS, SOURCE_MULTIPLE, GraphedBatch
 from kilowit.parts.fast_search import SpecialTokens, TokenRules
 from kilowit.parts.fast_weights import read_decoder
-from kilowit.parts.model import LoadedModel
+from kilowit.parts.model import LoadedModel, PositionLimits
 from kilowit.parts.padding import source_batch
 from kilowit.parts.pretrained import special_ids
 from kilowit.parts.runtime import GenerateOptions, OnDone
@@ -28,23 +28,20 @@ MEMORY_FRACTION: Final = 0.6  # of what is free: the rest is the encoder's, and 
 ENCODED_TOKENS: Final = {"cpu": 4096, "cuda": 32768}  # padded source tokens that are encoded at once
 NUM_ENCODED: Final = {"cpu": 4, "cuda": 64}  # sources that are encoded together though their lengths differ
 SHORTEST_FRACTION: Final = 0.8  # of the longest length: shorter sources begin a segment of their own
+FLOAT_BYTE: Final = 4
 CUDA_MULTIPLE: Final = 16  # see fast_batch.KEYS_MULTIPLE
 
 
-class FastGenerator:
-    """A BART, PEGASUS or T5 that writes the tokens of transformers' `generate`, cheaper."""
+class BatchGenerator:
+    """Searches with a decoder of `fast_decoder`'s kind: in batches, longest sources first.
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        """Read the decoder's weights; the encoder stays as it is.
+    Args:
+        decoder: steps and reads sources; on `device`.
+        limits: longest source and target.
+    """
 
-        Raises:
-            PartError: see `read_decoder`.
-        """
-        self.model = loaded.model
-        self._limits = loaded.family.position_limits(loaded.model.config.to_dict())
-        self._tokens = special_tokens(loaded.model)
-        self.decoder = FastDecoder(read_decoder(loaded.model))
-        self.device = self.model.device
+    def __init__(self, decoder: Any, tokens: SpecialTokens, limits: PositionLimits, device: torch.device) -> None:
+        self.decoder, self.tokens, self.device, self._limits = decoder, tokens, device, limits
         self._graphs: OrderedDict[Any, GraphedBatch] = OrderedDict()
         self._pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
 
@@ -56,13 +53,13 @@ class FastGenerator:
         Raises:
             PartError: see `check_request`.
         """
-        size = self.decoder.weights.vocabulary_size
+        size = self.decoder.vocabulary_size
         check_request(sources, options, self._limits, size)
-        tokens = self._tokens
+        tokens = self.tokens
         written: list[list[int]] = [[] for _ in sources]
         with torch.inference_mode():
             rules = TokenRules(tokens, options, size, self.device)
-            for places in self._batches(sources, options):
+            for places in self.plan_batches(sources, options):
                 for done, rows in self._decode([sources[i] for i in places], places, rules):
                     for place, row in zip(done, rows, strict=True):
                         written[place] = new_tokens(row, tokens.end)
@@ -70,7 +67,7 @@ class FastGenerator:
                         on_done(done)
         return written
 
-    def _batches(self, sources: Sequence[Sequence[int]], options: GenerateOptions) -> Iterator[list[int]]:
+    def plan_batches(self, sources: Sequence[Sequence[int]], options: GenerateOptions) -> Iterator[list[int]]:
         """Yield what is decoded together, longest sources first, within the batch size and the memory."""
         budget_byte, used_byte = self._budget_byte(), 0
         batch: list[int] = []
@@ -88,16 +85,15 @@ class FastGenerator:
         if self.device.type == "cuda":
             free_byte, _ = torch.cuda.mem_get_info(self.device)
             cached_byte = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
-            return MEMORY_FRACTION * (free_byte + cached_byte)
+            return MEMORY_FRACTION * float(free_byte + cached_byte)
         return MEMORY_FRACTION * float(psutil.virtual_memory().available)
 
     def _source_byte(self, length: int, options: GenerateOptions) -> int:
         """Return what one source takes while it is decoded: caches, and scores of its beams in two formats."""
-        weights = self.decoder.weights
-        element = weights.embeddings.element_size()
-        width = sum(layer.num_heads * layer.head_width for layer in weights.layers)
-        caches = 2 * width * (length + options.num_beams * options.max_new_tokens) * element
-        return caches + options.num_beams * weights.vocabulary_size * (element + 2 * 4)
+        position_byte: int = sum(pair.nbytes for pair in self.decoder.empty_cache(1, 1, 1).layers)
+        caches = position_byte * (length + options.num_beams * options.max_new_tokens)
+        vocabulary_size: int = self.decoder.vocabulary_size
+        return caches + options.num_beams * vocabulary_size * 3 * FLOAT_BYTE
 
     def _decode(
         self, sources: Sequence[Sequence[int]], places: Sequence[int], rules: TokenRules
@@ -106,9 +102,9 @@ class FastGenerator:
         is_graphed = self.device.type == "cuda" and len(sources) * rules.options.num_beams <= GRAPH_ROWS
         if is_graphed:
             graphed = self._graph(sources, rules)
-            batch = graphed.fill(self._encode(sources, SOURCE_MULTIPLE), places)
+            batch = graphed.fill(self.encode(sources, SOURCE_MULTIPLE), places)
         else:
-            batch = DecodeBatch(self.decoder, rules, [self._encode(part) for part in self._parts(sources)], places)
+            batch = DecodeBatch(self.decoder, rules, [self.encode(part) for part in self.split(sources)], places)
         advance = graphed.advance if is_graphed else batch.advance
         for place in range(rules.options.max_new_tokens):
             advance(place)
@@ -134,7 +130,7 @@ class FastGenerator:
         self._graphs.move_to_end(key)
         return self._graphs[key]
 
-    def _parts(self, sources: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
+    def split(self, sources: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
         """Yield runs of sources, which come longest first, that are encoded with little padding."""
         kind, start = self.device.type, 0
         for end in range(1, len(sources) + 1):
@@ -146,11 +142,37 @@ class FastGenerator:
             yield sources[start:end]
             start = end
 
-    def _encode(self, sources: Sequence[Sequence[int]], multiple: int | None = None) -> Segment:
+    def encode(self, sources: Sequence[Sequence[int]], multiple: int | None = None) -> Segment:
+        """Read sources together: their keys and values, padded to the longest, rounded up to `multiple`."""
         multiple = multiple or (CUDA_MULTIPLE if self.device.type == "cuda" else 1)
-        inputs = source_batch(sources, self._tokens.pad, multiple)
+        inputs = source_batch(sources, self.tokens.pad, multiple)
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
-        return self.decoder.read_source(self.model.get_encoder()(**inputs)[0], inputs["attention_mask"])
+        return self.read(**inputs)
+
+    def read(self, input_ids: Any, attention_mask: Any) -> Segment:
+        """Encode sources [B, S] and compute their keys and values."""
+        raise NotImplementedError
+
+
+class FastGenerator(BatchGenerator):
+    """A BART, PEGASUS or T5 that writes the tokens of transformers' `generate`, cheaper."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        """Read the decoder's weights; the encoder stays as it is.
+
+        Raises:
+            PartError: see `read_decoder`.
+        """
+        self.model = loaded.model
+        limits = loaded.family.position_limits(loaded.model.config.to_dict())
+        decoder = FastDecoder(read_decoder(loaded.model))
+        super().__init__(decoder, special_tokens(loaded.model), limits, loaded.model.device)
+
+    def read(self, input_ids: Any, attention_mask: Any) -> Segment:
+        """Encode sources [B, S] and compute their keys and values."""
+        states_BSD = self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)[0]
+        segment: Segment = self.decoder.read_source(states_BSD, attention_mask)
+        return segment
 
 
 def special_tokens(model: Any) -> SpecialTokens:

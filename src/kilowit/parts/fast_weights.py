@@ -99,14 +99,15 @@ def read_decoder(model: Any) -> DecoderWeights:
 def _read_bart(model: Any) -> DecoderWeights:
     decoder = model.get_decoder()
     table = decoder.embed_positions
-    embedding_scale = getattr(decoder.embed_tokens, "embed_scale", None) or getattr(decoder, "embed_scale", 1.0)
+    # BART's embedding scales by itself, PEGASUS's decoder does
+    scale_holder = decoder.embed_tokens if hasattr(decoder.embed_tokens, "embed_scale") else decoder
     embedding_norm = getattr(decoder, "layernorm_embedding", None)
     final_norm = getattr(decoder, "layer_norm", None)
     return DecoderWeights(
         layers=tuple(_bart_layer(layer) for layer in decoder.layers),
         is_pre_norm=model.config.model_type != "bart",
         embeddings=decoder.embed_tokens.weight.detach(),
-        embedding_scale=float(embedding_scale),
+        embedding_scale=float(scale_holder.embed_scale),
         positions=table.weight.detach()[getattr(table, "offset", 0) :],
         position_bias=None,
         embedding_norm=None if embedding_norm is None else _norm(embedding_norm),

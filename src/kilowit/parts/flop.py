@@ -32,11 +32,12 @@ def flop_per_token(dimensions: Dimensions) -> FlopPerToken:
         BART-large: 352 M a source token, 455 M a target token.
     """
     d = dimensions
-    attention_matrix = d.d_model * d.d_attention
-    encoder_layer = 4 * attention_matrix + d.num_ffn_matrices * d.d_model * d.encoder_ffn
+    attention_matrix, self_attention = d.d_model * d.d_attention, _self_attention(d)
+    encoder_layer = self_attention + d.num_ffn_matrices * d.d_model * d.encoder_ffn
     cross_matrices = 0 if d.is_one_stack else 2  # for the source: keys and values; for the target: query and output
     decoder_layer = (
-        (4 + cross_matrices) * attention_matrix
+        self_attention
+        + cross_matrices * attention_matrix
         + d.num_ffn_matrices * d.d_model * d.decoder_ffn
         + d.d_model * d.decoder_position_width
     )
@@ -51,9 +52,10 @@ def flop_per_token(dimensions: Dimensions) -> FlopPerToken:
 def layer_parameters(dimensions: Dimensions) -> int:
     """Count the parameters in the matrices of all layers; norms and biases, below 1 %, are left out."""
     d = dimensions
-    attention_matrix = d.d_model * d.d_attention
-    encoder_layer = 4 * attention_matrix + d.num_ffn_matrices * d.d_model * d.encoder_ffn
-    decoder_layer = 8 * attention_matrix + d.num_ffn_matrices * d.d_model * d.decoder_ffn
+    encoder_layer = _self_attention(d) + d.num_ffn_matrices * d.d_model * d.encoder_ffn
+    if d.is_one_stack:
+        return d.encoder_layers * encoder_layer
+    decoder_layer = 8 * d.d_model * d.d_attention + d.num_ffn_matrices * d.d_model * d.decoder_ffn
     return d.encoder_layers * encoder_layer + d.decoder_layers * decoder_layer
 
 
@@ -104,9 +106,15 @@ def _encoder_flop(dimensions: Dimensions, num_source_tokens: float) -> float:
     attention_positions, ffn_positions, pairs = (
         d.encoder_pattern.cost(n) if d.encoder_pattern else PatternCost(n, n, n * n)
     )
-    attention = 2.0 * 4 * d.d_model * d.d_attention * attention_positions
+    attention = 2.0 * _self_attention(d) * attention_positions
     ffn = 2.0 * d.num_ffn_matrices * d.d_model * d.encoder_ffn * ffn_positions
     return d.encoder_layers * (attention + ffn + _pair_flop(d) * pairs)
+
+
+def _self_attention(dimensions: Dimensions) -> int:
+    """Count the weights of one layer's self-attention: queries and output, keys and values."""
+    d = dimensions
+    return 2 * d.d_model * d.d_attention + 2 * d.d_model * d.key_value_width
 
 
 def _cross_flop_per_token(dimensions: Dimensions) -> float:

@@ -58,6 +58,7 @@ class HubDataset:
     num_examples: Mapping[str, int]  # rows as published, by split; empty = not known
     id_column: str | None = None  # None: the number of the row
     config: str | None = None  # folder of the files, where a dataset has several
+    version: str | None = None  # as published; None = it has one only, or its texts must tell
     own_split: tuple[float, float] | None = None  # validation and test fractions, where only train is published
     notes: tuple[str, ...] = ()
 
@@ -97,9 +98,11 @@ def load_hub_dataset(dataset: HubDataset, options: HubOptions) -> Corpus:
     if options.path is not None:
         if options.revision is not None:
             raise PartError("path and revision exclude each other", hint="Leave one of them out.")
-        source, tables = "folder", _from_folder(dataset, Path(options.path).expanduser(), published)
+        source, commit = "folder", None
+        tables = _from_folder(dataset, Path(options.path).expanduser(), published)
     else:
-        source, tables = _from_hub(dataset, options.revision, published)
+        tables, commit = _from_hub(dataset, options.revision, published)
+        source = f"hub:{dataset.hub_id}@{commit}"
     notes = list(dataset.notes)
     for name, expected in dataset.num_examples.items():
         if len(tables[name].ids) != expected:
@@ -113,6 +116,8 @@ def load_hub_dataset(dataset: HubDataset, options: HubOptions) -> Corpus:
         licence=dataset.licence,
         document_column=dataset.document_column,
         summary_column=dataset.summary_column,
+        version=dataset.version,
+        revision=commit,
         notes=tuple(notes),
     )
     return build_corpus(provenance, splits, options)
@@ -132,7 +137,7 @@ class _TableRows:
         return list(zip(chosen[self.document_column], chosen[self.summary_column], strict=True))
 
 
-def _from_hub(dataset: HubDataset, revision: str | None, published: Sequence[str]) -> tuple[str, dict[str, Rows]]:
+def _from_hub(dataset: HubDataset, revision: str | None, published: Sequence[str]) -> tuple[dict[str, Rows], str]:
     files, commit = _fetch_first(dataset, revision)
     tables: dict[str, Rows] = {}
     for name in published:
@@ -140,7 +145,7 @@ def _from_hub(dataset: HubDataset, revision: str | None, published: Sequence[str
         table = _open(dataset, name, files[name], place)
         ids = _ids(dataset, name, table.column_names, table.__getitem__, len(table))
         tables[name] = _TableRows(table, ids, dataset.document_column, dataset.summary_column)
-    return f"hub:{dataset.hub_id}@{commit}", tables
+    return tables, commit
 
 
 def _fetch_first(dataset: HubDataset, revision: str | None) -> tuple[dict[str, list[Path]], str]:

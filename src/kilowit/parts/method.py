@@ -3,9 +3,11 @@
 A file ``parts/methods/<name>.py`` defines
 
 * ``Options``: a `Block` (pydantic) of its options; absent = no options;
-* ``CONFLICTS_WITH``: names of methods that cannot stand in the same recipe;
+* ``CONFLICTS_WITH``: names of methods that cannot stand in the same recipe, as a tuple or with the reason of each;
 * ``FAMILIES``: families it works with; None = all trained families;
 * ``EXPECTS``: what its card promises, as ranges that the report sets beside the measured ratio;
+* ``WITHOUT_TRAINING``: True where it takes effect on a model that is not trained (zero_shot); absent = it does not;
+* ``ENGINES``: names of the training engines it works with; absent = the trainer alone;
 * ``REQUIRES``: what the machine that runs it must have, of `REQUIREMENTS`; absent = nothing;
 * ``UNAVAILABLE`` and ``SUCCESSOR``: why a method that people ask for is not to be had, and what took its place; such a
   file is a card only, and a study that names it is refused when it is checked;
@@ -45,9 +47,11 @@ from pydantic import ValidationError
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
 from kilowit.parts.model import Dimensions
-from kilowit.parts.ranks import RankFacts, num_nvidia_gpus
+from kilowit.parts.ranks import RankFacts, check_shares, num_nvidia_gpus
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.settings import Block, Settings
+
+ENGINES: Final = ("trainer", "loop")  # in the order in which they are taken
 
 
 class NoOptions(Block):
@@ -101,6 +105,8 @@ class MethodCall:
 
 class TrainingCallback:
     """What an engine calls while it trains; a method overrides the moments that it needs. Knows no engine."""
+
+    num_rehearsals: int = 0  # batches of other shapes to run in the warm-up: what is compiled is compiled there
 
     def on_train_begin(self, model: Any) -> None:
         """Called once, before the first forward pass (the warm-up's)."""
@@ -188,8 +194,7 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
         module = call.module
         if reason := getattr(module, "UNAVAILABLE", None):
             raise PartError(f'method "{call.name}" is not available: {reason}', hint=f"Take {module.SUCCESSOR}.")
-        if clash := sorted(used & set(getattr(module, "CONFLICTS_WITH", ()))):
-            raise PartError(f'method "{call.name}" conflicts with "{clash[0]}"', hint="Put them in two recipes.")
+        _refuse_conflicts(call, used)
         families = getattr(module, "FAMILIES", None)
         if families is not None and family is not None and family not in families:
             raise PartError(
@@ -200,7 +205,30 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
             module.check(options, family)
         if hasattr(module, "plan"):
             settings = module.plan(settings, options)
+    check_shares(settings)
+    if not settings.trains:
+        _require_no_training(methods)
+        return settings
+    choose_engine(settings, methods)
     return settings
+
+
+def _require_no_training(methods: Iterable[MethodCall]) -> None:
+    for call in methods:
+        if not getattr(call.module, "WITHOUT_TRAINING", False):
+            raise PartError(
+                f'method "{call.name}" is about training, which "zero_shot" leaves out', hint="Put them in two recipes."
+            )
+
+
+def _refuse_conflicts(call: MethodCall, used: set[str]) -> None:
+    conflicts = getattr(call.module, "CONFLICTS_WITH", ())
+    if clash := sorted(used & set(conflicts)):
+        other = clash[0]
+        both = ((conflicts, other), (getattr(parts.load("methods", other), "CONFLICTS_WITH", ()), call.name))
+        reasons = [named[name] for named, name in both if isinstance(named, Mapping)]
+        why = f": {reasons[0]}" if reasons else ""
+        raise PartError(f'method "{call.name}" conflicts with "{other}"{why}', hint="Put them in two recipes.")
 
 
 def plan_size(dimensions: Dimensions, methods: Iterable[MethodCall]) -> Dimensions:
@@ -213,6 +241,28 @@ def plan_size(dimensions: Dimensions, methods: Iterable[MethodCall]) -> Dimensio
         if hasattr(call.module, "on_size"):
             dimensions = call.module.on_size(dimensions, call.parsed_options)
     return dimensions
+
+
+def choose_engine(settings: Settings, methods: Iterable[MethodCall]) -> str:
+    """Return the engine that the settings name, else the first of `ENGINES` that all methods work with.
+
+    Raises:
+        PartError: a method does not work with the engine that is named, or no engine fits all.
+    """
+    fits = {f'method "{call.name}"': tuple(getattr(call.module, "ENGINES", ENGINES[:1])) for call in methods}
+    if settings.train.optimizer == "adam8bit" and 'method "adam8bit"' not in fits:
+        fits["train.optimizer adam8bit"] = ENGINES[:1]
+    if (named := settings.train.engine) is not None:
+        for who, engines in fits.items():
+            if named not in engines:
+                hint = f"Set train.engine to {engines[0]}, or leave it out."
+                raise PartError(f"{who} does not work with the engine {named}", hint=hint)
+        return named
+    common = [engine for engine in ENGINES if all(engine in engines for engines in fits.values())]
+    if not common:
+        needs = ", ".join(f"{who} needs {engines[0]}" for who, engines in fits.items() if len(engines) == 1)
+        raise PartError(f"no engine works with all of the recipe: {needs}", hint="Put them in two recipes.")
+    return common[0]
 
 
 def has_nvidia_gpu() -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from kilowit.parts.attention_pattern import AttentionPattern
+from kilowit.parts.prompt import Prompt
 
 
 class Summarizer(Protocol):
@@ -39,7 +40,13 @@ class Dimensions:
     num_future_tokens: int = 0  # predicted at once, each by a stream of its own beside the main one (ProphetNet)
     decoder_position_width: int = 0  # columns of a projection to relative positions in every decoder layer
     num_head_matrices: int = 0  # d_model x d_model projections before the vocabulary head (BERT)
-    is_one_stack: bool = False  # source and target go through the same layers as one sequence (UniLM)
+    is_one_stack: bool = False  # source and target go through the same layers as one sequence (UniLM, Llama)
+    d_key_value: int | None = None  # width of keys and values where heads share them; None = as the queries'
+
+    @property
+    def key_value_width(self) -> int:
+        """Width of keys and values."""
+        return self.d_attention if self.d_key_value is None else self.d_key_value
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,9 @@ class Family:
     prepare: Callable[[LoadedModel], None] | None = None
     # What the author of a study should know: (dimensions, max source tokens) -> sentences.
     cautions: Callable[[Dimensions, int], tuple[str, ...]] | None = None
+    default_prompt: str | None = None  # what a decoder-only model reads, {document} in it; None = it has an encoder
+    has_languages: bool = False  # its tokenizer marks texts with the code of their language (mBART)
+    checkpoints: Mapping[str, str] = field(default_factory=dict)  # hub id -> the size of `sizes` that it has
 
 
 @dataclass
@@ -105,6 +115,8 @@ class LoadedModel:
     family: Family
     source: str  # hub:<id>@<revision> | folder:<name> | scratch:<size> | warm_start:<one of these>
     name: str
+    prompt: Prompt | None = None  # of a decoder-only model
+    language: str | None = None  # code that the study names, for a family that has languages
 
 
 def num_members_of(model: Any) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 import kilowit.parts.unilm_model  # noqa: F401 - makes transformers know the model type
 from kilowit.errors import PartError
@@ -70,6 +70,11 @@ def load_model(
         loaded = _from_encoder(spec, fetch(spec), max_source_tokens, max_target_tokens)
     else:
         loaded = _from_folder(spec, fetch(spec), max_source_tokens, max_target_tokens)
+    if loaded.family.default_prompt is not None:
+        from kilowit.parts.causal_model import make_summarizer
+
+        make_summarizer(loaded, spec.get("prompt"))
+    loaded.language = spec.get("language")
     if loaded.family.prepare is not None:
         loaded.family.prepare(loaded)
     loaded.model.generation_config = _generation_config(loaded.model, loaded.family, corpus.name)
@@ -150,8 +155,13 @@ def _from_scratch(spec: Mapping[str, Any], corpus: Corpus, max_positions: int) -
             max_positions=max(max_positions, size.get("max_position_embeddings", 0)),
         )
     config = family.build_config({**size, **_framing_ids(tokenizer)}, max_positions)
-    model = AutoModelForSeq2SeqLM.from_config(config)
+    model = auto_class(family).from_config(config)
     return LoadedModel(model, tokenizer, family, f"scratch:{name}", name)
+
+
+def auto_class(family: Family) -> Any:
+    """Return the class of transformers that builds a family's models."""
+    return AutoModelForSeq2SeqLM if family.default_prompt is None else AutoModelForCausalLM
 
 
 def _framing_ids(tokenizer: Any) -> dict[str, int]:
@@ -175,10 +185,10 @@ def _from_folder(
     tokenizer = load_tokenizer(Path(spec["tokenizer"]) if spec.get("tokenizer") else source.folder)
     described = source.source
     if spec.get("weights") == "random":
-        model = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(source.folder))
+        model = auto_class(family).from_config(AutoConfig.from_pretrained(source.folder))
         described = f"{described} (random weights)"
     else:
-        model = _load_weights(source)
+        model = _load_weights(source, auto_class(family))
     _check_vocabulary(tokenizer, model, source)
     return LoadedModel(model, tokenizer, family, described, source.name)
 
@@ -194,7 +204,7 @@ def _check_vocabulary(tokenizer: Any, model: Any, source: ModelFiles) -> None:
         )
 
 
-def _load_weights(source: ModelFiles) -> Any:
+def _load_weights(source: ModelFiles, kind: Any) -> Any:
     if not catalogue.has_weights(source.folder):
         raise PartError(
             "the folder has a configuration but no weights",
@@ -205,9 +215,7 @@ def _load_weights(source: ModelFiles) -> Any:
         config = AutoConfig.from_pretrained(source.folder)
         if getattr(config, "d_attention", None):  # heads were pruned
             return load_narrowed(source.folder, config)
-        model, report = AutoModelForSeq2SeqLM.from_pretrained(
-            source.folder, dtype=torch.float32, output_loading_info=True
-        )
+        model, report = kind.from_pretrained(source.folder, dtype=torch.float32, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise PartError(
             f"the weights cannot be loaded ({error})", place=str(source.folder), hint="Copy the files again."

@@ -52,6 +52,20 @@ def spread(
     return settings.model_copy(update={"ranks": ranks})
 
 
+def check_shares(settings: Settings) -> None:
+    """Refuse a batch that the processes cannot share out evenly, whoever made it what it is.
+
+    Raises:
+        PartError: they cannot.
+    """
+    batch_size, num_processes = settings.train.batch_size, settings.ranks.num_processes
+    if batch_size % num_processes:
+        raise PartError(
+            f"a forward pass of {batch_size} examples is not shared out evenly over {num_processes} processes",
+            hint="Set train.batch_size, and num_parts of gradient_accumulation, so that each process has as many.",
+        )
+
+
 def num_nvidia_gpus() -> int:
     """Ask the driver, not torch: a study is checked without it."""
     import pynvml

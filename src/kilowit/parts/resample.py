@@ -1,8 +1,8 @@
 """Intervals by resampling examples, for every metric; and the bootstrap that Hugging Face reports, digit for digit.
 
 What is resampled is the set of test examples: the interval says how much a score would move with other examples of
-the same kind, not with another training seed. A resample is a count per example (how often it was drawn), so 10,000
-means of any number of metrics are one matrix product. All metrics of a call see the same draws.
+the same kind, not with another training seed. All metrics see the same draws, and get the same interval with and
+without numpy (`kilowit.statistics.resample`).
 
 Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
 """
@@ -16,11 +16,10 @@ from typing import Any, Final
 
 from kilowit.errors import DataError, PartError
 from kilowit.record import Score
+from kilowit.statistics.interval import Interval
+from kilowit.statistics.resample import NUM_RESAMPLES, SEED, percentile_interval, resampled_means
 
-NUM_RESAMPLES: Final = 10_000
-SEED: Final = 20261123
-_PERCENTILES: Final = (2.5, 97.5)
-_MAX_CELLS_AT_ONCE: Final = 250_000  # of the matrix of counts: 2 MB, stays in the processor's cache
+__all__ = ["NUM_RESAMPLES", "BootstrapMedian", "hugging_face_medians", "mean_intervals", "scores_of_means"]
 
 # Of rouge-score 0.1.2, ``BootstrapAggregator``.
 _HF_NUM_RESAMPLES: Final = 1_000
@@ -28,65 +27,28 @@ _HF_CONFIDENCE: Final = 0.95
 _HF_MAX_CELLS_AT_ONCE: Final = 1_000_000
 
 
-@dataclass(frozen=True)
-class MeanInterval:
-    """A mean with its 95 % percentile interval; no interval from a single example."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
 def mean_intervals(
     columns: Mapping[str, Sequence[float]], *, num_resamples: int = NUM_RESAMPLES, seed: int = SEED
-) -> dict[str, MeanInterval]:
-    """Return the mean of each column and the percentile interval of resampling the rows.
+) -> dict[str, Interval]:
+    """Return the mean of each column and the percentile interval of resampling the rows; none from a single example.
 
     Args:
         columns: by name one value per example; all of the same length.
         num_resamples: how many.
-        seed: of numpy's PCG64.
+        seed: of the stream of draws.
 
     Raises:
         DataError: no example, columns of different lengths, or a value that is not finite.
     """
-    np = _numpy()
-    table_NK = _table(columns)
-    if not len(table_NK):
-        raise DataError("no examples to average", hint="Score at least one pair.")
-    means = table_NK.mean(axis=0)
-    if len(table_NK) == 1:
-        return {name: MeanInterval(float(mean), None, None) for name, mean in zip(columns, means, strict=True)}
-    resampled_RK = resampled_sums(table_NK, num_resamples=num_resamples, seed=seed) / len(table_NK)
-    low_K, high_K = np.percentile(resampled_RK, _PERCENTILES, axis=0)
+    num = _num_examples(columns)
+    means = {name: math.fsum(values) / num for name, values in columns.items()}
+    if num == 1:
+        return {name: Interval(mean) for name, mean in means.items()}
+    resampled = resampled_means(list(columns.values()), num_resamples=num_resamples, seed=seed)
     return {
-        name: MeanInterval(float(mean), float(low), float(high))
-        for name, mean, low, high in zip(columns, means, low_K, high_K, strict=True)
+        name: percentile_interval(mean, of_column)
+        for (name, mean), of_column in zip(means.items(), resampled, strict=True)
     }
-
-
-def resampled_sums(table_NK: Any, *, num_resamples: int = NUM_RESAMPLES, seed: int = SEED) -> Any:
-    """Return the column sums of each resample, shape (num_resamples, K).
-
-    For metrics that are not means (BLEU, chrF), K are the counts that a corpus score is computed from.
-
-    Args:
-        table_NK: numpy array, N examples by K values.
-        num_resamples: how many.
-        seed: of numpy's PCG64; the same seed and N give the same draws for any table.
-    """
-    np = _numpy()
-    num_examples = len(table_NK)
-    values_NK = np.asarray(table_NK, dtype=np.float64)
-    generator = np.random.default_rng(seed)
-    sums_RK = np.empty((num_resamples, values_NK.shape[1]))
-    for start, stop in _batches(num_resamples, max(1, _MAX_CELLS_AT_ONCE // num_examples)):
-        drawn_BN = generator.integers(0, num_examples, size=(stop - start, num_examples))
-        counts_BN = np.empty(drawn_BN.shape)
-        for row in range(stop - start):
-            counts_BN[row] = np.bincount(drawn_BN[row], minlength=num_examples)
-        sums_RK[start:stop] = counts_BN @ values_NK
-    return sums_RK
 
 
 def scores_of_means(per_example: Mapping[str, Sequence[float]], signature: Callable[[str], str]) -> tuple[Score, ...]:
@@ -102,7 +64,7 @@ def scores_of_means(per_example: Mapping[str, Sequence[float]], signature: Calla
     return tuple(
         Score(
             metric=name,
-            value=interval.mean,
+            value=interval.value,
             ci95_low=interval.low,
             ci95_high=interval.high,
             num_examples=len(per_example[name]),
@@ -145,9 +107,8 @@ def hugging_face_medians(
     percentiles = 100 * np.array([delta, 0.5, 1 - delta])
     results = {}
     for name, measures in columns.items():
-        table_NM = _table({str(place): measure for place, measure in enumerate(measures)})
-        if not len(table_NM):
-            raise DataError("no examples to average", hint="Score at least one pair.")
+        _num_examples({f"{name}, measure {place}": measure for place, measure in enumerate(measures)})
+        table_NM = np.ascontiguousarray(np.array(measures, dtype=np.float64).T)
         if table_NM.shape[1] == 1:  # numpy adds a lone column pairwise, three of them row by row as rouge-score does
             table_NM = np.repeat(table_NM, 3, axis=1)
         means_RM = np.empty((num_resamples, table_NM.shape[1]))
@@ -159,30 +120,33 @@ def hugging_face_medians(
     return results
 
 
-def _table(columns: Mapping[str, Sequence[float]]) -> Any:
-    """Return the columns as one array, examples by names.
+def _num_examples(columns: Mapping[str, Sequence[float]]) -> int:
+    """Return how many examples the columns have.
 
     Raises:
-        DataError: different lengths, or a value that is not finite.
+        DataError: none, different numbers, or a value that is not finite.
     """
-    np = _numpy()
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"different numbers of examples: {lengths}", hint="Every metric needs the same examples.")
-    table_NK = np.array(list(columns.values()), dtype=np.float64).T
     for name, values in columns.items():
-        if not math.isfinite(math.fsum(values)):
-            place = next(i for i, value in enumerate(values) if not math.isfinite(value))
+        place = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        if place is not None:
             raise DataError(f"{name} of example {place} is {values[place]}", hint="A score must be a finite number.")
-    return np.ascontiguousarray(table_NK)
+    num = next(iter(lengths.values()), 0)
+    if num == 0:
+        raise DataError("no examples to average", hint="Score at least one pair.")
+    return num
 
 
 def _numpy() -> Any:
-    """Import numpy now: signatures, which come from the same modules, must not need it."""
+    """Import numpy, whose generator and whose order of adding that aggregation is made of."""
     try:
         import numpy
     except ImportError as error:
-        raise PartError("intervals need the package numpy", hint="pip install 'kilowit[metrics]'.") from error
+        raise PartError(
+            "the aggregation of Hugging Face needs the package numpy", hint="pip install 'kilowit[metrics]'."
+        ) from error
     return numpy
 
 

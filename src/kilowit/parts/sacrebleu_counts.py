@@ -1,7 +1,8 @@
 """BLEU and chrF are ratios of counts over the whole test set, not means: their counts, values and intervals.
 
 sacrebleu tokenizes and counts, because its figures are what papers cite; the counts of each pair are kept here, so that
-a resample of the examples is a sum of rows.
+a resample of the examples is a sum of rows. For comparisons, with reports as with single files, each example gets what
+it adds to the corpus score, so that a corpus score is compared as any mean is.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any, Final
 
 from kilowit.errors import PartError
 from kilowit.parts.metric import MetricResult
-from kilowit.parts.resample import resampled_sums
 from kilowit.record import Score
+from kilowit.statistics.resample import resampled_sums
 
 _NUM_PAIRS_AT_ONCE: Final = 256  # sacrebleu keeps the n-grams of all references of a call: 100 kB each for chrF
 
@@ -24,12 +25,12 @@ def segment_counts(metric: str, predictions: Sequence[str], references: Sequence
         PartError: sacrebleu is not installed.
     """
     try:
+        import numpy as np
         from sacrebleu import metrics
     except ImportError as error:
         raise PartError(
             f"{metric} needs the package sacrebleu", hint="Install the metrics: pip install 'kilowit[metrics]'."
         ) from error
-    import numpy as np
 
     counter = getattr(metrics, metric)(**settings)
     counts: list[list[int]] = []
@@ -65,4 +66,18 @@ def corpus_result(
     score = Score(
         metric=name, value=value, ci95_low=low, ci95_high=high, num_examples=len(counts_NK), signature=signature
     )
-    return MetricResult((score,), {name: example_value(counts_NK).tolist()})
+    return MetricResult(
+        (score,), {name: example_value(counts_NK).tolist()}, {name: _contributions(counts_NK, value, corpus_value)}
+    )
+
+
+def _contributions(counts_NK: Any, value: float, corpus_value: Callable[[Any], Any]) -> list[float]:
+    """Return what each example adds to a corpus score: its jackknife pseudo-value, all moved so that their mean is it.
+
+    Source: J. Tukey 1958; B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, section 11.5.
+    """
+    num = len(counts_NK)
+    without_N = corpus_value(counts_NK.sum(axis=0, keepdims=True) - counts_NK)
+    pseudo_N = num * value - (num - 1) * without_N
+    contributions: list[float] = (pseudo_N + (value - pseudo_N.mean())).tolist()
+    return contributions

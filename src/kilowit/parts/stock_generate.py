@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +84,20 @@ def search_config(model: Any, options: GenerateOptions) -> GenerationConfig:
         **beams,
         num_beams=options.num_beams,
         max_new_tokens=options.max_new_tokens,
-        min_new_tokens=options.min_new_tokens or None,
-        no_repeat_ngram_size=options.no_repeat_ngram_size or None,
+        min_new_tokens=options.min_new_tokens,
+        no_repeat_ngram_size=options.no_repeat_ngram_size,
         do_sample=False,
     )
+
+
+@contextmanager
+def _without_own_settings(model: Any) -> Iterator[None]:
+    """Hide a checkpoint's own settings: `generate` takes from them what a call does not name, a minimum length say."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 class StockGenerator:
@@ -107,7 +118,7 @@ class StockGenerator:
         check_request(sources, options, family.position_limits(model.config.to_dict()), model.config.vocab_size)
         written: list[list[int]] = [[] for _ in sources]
         config = search_config(model, options)
-        with torch.inference_mode():
+        with torch.inference_mode(), _without_own_settings(model):
             batches = write_batches(
                 model, sources, config=config, batch_size=options.batch_size, pad_token_id=config.pad_token_id
             )

@@ -7,10 +7,13 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 # (source lengths, target lengths, batch size, seed) -> a permutation of all indices, cut into batches as it comes.
 # The seed is a text that differs from epoch to epoch.
 BatchOrder = Callable[[Sequence[int], Sequence[int], int, str], list[int]]
+# (source lengths, target lengths, seed) -> batches of unequal numbers of examples, each example in one of them.
+Batching = Callable[[Sequence[int], Sequence[int], str], list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,20 @@ class TrainingData:
     train: TokenizedSplit
     validation: TokenizedSplit
     order: BatchOrder = random_order
+    batching: Batching | None = None  # in place of `order` and the batch size; the engine loop knows it
+    is_packed: bool = False  # batches are one row of sources and one of targets, without padding; the engine loop
+    packed_attention: Literal["fused", "padded"] | None = None  # within the pairs of a row; None = by the family
 
     def epoch_order(self, batch_size: int, seed: int, epoch: int) -> list[int]:
         """Return the order of one epoch's training examples; the same on every machine."""
         return self.order(self.train.source_lengths, self.train.target_lengths, batch_size, f"{seed}/{epoch}")
+
+    def epoch_batches(self, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+        """Return one epoch's batches, each a list of indices of training examples."""
+        if self.batching is not None:
+            return self.batching(self.train.source_lengths, self.train.target_lengths, f"{seed}/{epoch}")
+        order = self.epoch_order(batch_size, seed, epoch)
+        return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def num_padded_tokens(lengths: Sequence[int], order: Sequence[int], batch_size: int) -> int:

@@ -9,5 +9,18 @@ from kilowit.plan.estimate import CellPlan, Estimate, Limit, Plan
 from kilowit.plan.hardware import Hardware, hardware
 from kilowit.plan.interval import Interval
 from kilowit.plan.study_plan import plan_study
+from kilowit.plan.when import Timing, Window, best_windows
 
-__all__ = ["CellPlan", "Estimate", "Hardware", "Interval", "Limit", "Plan", "hardware", "plan_study"]
+__all__ = [
+    "CellPlan",
+    "Estimate",
+    "Hardware",
+    "Interval",
+    "Limit",
+    "Plan",
+    "Timing",
+    "Window",
+    "best_windows",
+    "hardware",
+    "plan_study",
+]

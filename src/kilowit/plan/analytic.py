@@ -32,6 +32,7 @@ BASELINE_DOCUMENTS_PER_SECOND: Final = {"lead": Interval(300, 3000, 30_000), "te
 # What N GPUs lose to waiting for each other: a step takes 1/N of one GPU's time times this. Ours, an estimate: close to
 # 1 for large batches over NVLink (Li et al. 2020, arXiv 2006.15704, figure 9), several where small steps wait on PCIe.
 RANK_SPEEDUP_INVERSE: Final = Interval(1.0, 1.2, 3.0)
+COMPILE_SECOND: Final = Interval(3, 15, 90)  # torch.compile of a layer of each kind, forward and backward; ours
 _VALIDATION_RATE: Final = 1 / 3  # forward only
 
 
@@ -49,22 +50,22 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     rate_or_none = hardware.flop_per_second(work.precision)
     if work.size is None or rate_or_none is None:
         return None
+    ready = {"download": _download_second(work), "prepare": _prepare_second(work), "load": _load_second(work)}
+    predict = predict_second(work, hardware, rate_or_none) * work.num_members
+    if not work.settings.trains:
+        return phases | ready | {"predict": predict}
     train = _train_second(work, hardware, rate_or_none, train_rate) * work.num_members
     if work.num_ranks > 1 and hardware.gpu is not None:  # ranks on a CPU share its cores
         train = train * RANK_SPEEDUP_INVERSE * (1 / work.num_ranks)
     compress = _compress_second(work, hardware, rate_or_none, train_rate)
     if compress.likely:
         phases["compress"] = compress
+    if work.is_compiled:
+        phases["warmup"] = COMPILE_SECOND * work.num_members
     per_example = train / work.num_examples_seen
     validated = work.num_validation_examples_seen
-    return phases | {
-        "download": _download_second(work),
-        "prepare": _prepare_second(work),
-        "load": _load_second(work),
-        "train": train,
-        "validate": per_example * validated * _VALIDATION_RATE,
-        "predict": predict_second(work, hardware, rate_or_none) * work.num_members,
-    }
+    validate = per_example * validated * _VALIDATION_RATE
+    return phases | ready | {"train": train, "validate": validate, "predict": predict}
 
 
 def energy_joule(phases: dict[str, Interval], hardware: Hardware, num_ranks: int = 1) -> Interval:

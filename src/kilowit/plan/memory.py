@@ -1,10 +1,9 @@
 """Bytes that a cell will need: on the GPU, on the host, on disk.
 
 Training holds, per parameter, 4 bytes of weights, 4 of gradients and 8 of AdamW state (Adafactor: next to nothing)
-for what is trained; half precision by autocast adds a half copy of the weights. Activations follow Korthikanti et al.
-2022, arXiv 2205.05198, equation 1: a layer keeps 34 bytes per token and unit of width in half precision, twice that in
-single, plus 5 bytes per head and pair of tokens where attention scores are kept (fused attention keeps none). A decoder
-layer has a second attention: half as much again. The head keeps logits, their softmax and its gradient in fp32.
+for what is trained; half precision by autocast adds a half copy of the weights, weights in bfloat16 keep masters and
+their gradients in fp32 beside both. Activations are counted family by family (`kilowit.plan.activations`), half as many
+bytes in half precision but for the logits, a loss's fp32.
 
 Over N processes each holds the activations of its share of the batch. Of the 16 bytes per parameter, ZeRO divides by N
 the optimizer's state (stage 1), the gradients too (2), the parameters too (3, and FSDP): Rajbhandari et al. 2020, arXiv
@@ -16,6 +15,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from kilowit.parts.model import Dimensions
+from kilowit.plan.activations import COUNTED
 from kilowit.plan.hardware import Hardware
 from kilowit.plan.interval import Interval
 from kilowit.plan.workload import Workload
@@ -24,12 +24,10 @@ BYTE_PER_PARAMETER_FP32: Final = 4
 ADAMW_BYTE_PER_PARAMETER: Final = 8
 ADAM8BIT_BYTE_PER_PARAMETER: Final = 2.1  # two moments of a byte, and a scale for each 256 of them
 HALF_PRECISIONS: Final = ("bf16", "fp16")
-ACTIVATION_BYTE_FP16: Final = 34.0
-SCORE_BYTE_FP16: Final = 5.0
+SCORE_BYTE: Final = 10.0  # of a pair of tokens and a head, fp32: arXiv 2205.05198, equation 1
+COUNT_ERROR: Final = Interval(0.9, 1.0, 1.1)  # of the counted activations
+PACKED_ROW_EXCESS: Final = 1.6  # longest over mean row: 1.14 in batches of 128, 1.57 of 16, on SAMSum (ours)
 NUM_LOGIT_COPIES: Final = Interval(2, 3, 5)
-# Chunks of sparse attention are padded, shifted and joined, each a copy. Ours: led-mini at 1,024 tokens and batch 2
-# grew by 384 MB on the CPU, single scores make 253 MB (2026-11-23); the other sparse families are not measured.
-SPARSE_SCORE_COPIES: Final = Interval(1, 2, 3)
 CUDA_CONTEXT_BYTE: Final = Interval(0.3e9, 0.5e9, 1.0e9)  # context, kernels, cuBLAS workspace
 FRAGMENTATION: Final = Interval(1.0, 1.1, 1.3)  # blocks that the caching allocator holds and cannot use
 PYTHON_BYTE: Final = Interval(0.4e9, 0.9e9, 2.5e9)  # torch and transformers imported, tokenized corpus
@@ -39,11 +37,13 @@ RUN_FOLDER_BYTE_PER_SECOND: Final = Interval(150, 500, 3000)  # ledger and power
 _PREDICTION_BYTE: Final = Interval(150, 450, 2000)  # a line of predictions.jsonl with its scores
 
 
-def model_memory_byte(work: Workload) -> Interval | None:
+def model_memory_byte(work: Workload, *, on_gpu: bool = True) -> Interval | None:
     """Return the peak of training and generation where the model runs, without framework; None without a size."""
     if work.size is None:
         return None
-    return _train_byte(work).at_least(_predict_byte(work)) * FRAGMENTATION
+    if not work.settings.trains:
+        return _predict_byte(work) * FRAGMENTATION
+    return train_byte(work, on_gpu=on_gpu).at_least(_predict_byte(work)) * FRAGMENTATION
 
 
 def gpu_memory_byte(work: Workload, hardware: Hardware) -> Interval | None:
@@ -54,7 +54,7 @@ def gpu_memory_byte(work: Workload, hardware: Hardware) -> Interval | None:
 
 def host_memory_byte(work: Workload, hardware: Hardware) -> Interval:
     """Return the peak resident memory of the worker."""
-    model, num_ranks = model_memory_byte(work), work.num_ranks
+    model, num_ranks = model_memory_byte(work, on_gpu=hardware.gpu is not None), work.num_ranks
     if model is None:
         return BASELINE_PYTHON_BYTE if work.is_baseline else PYTHON_BYTE
     if hardware.gpu is None:
@@ -77,24 +77,42 @@ def disk_byte(work: Workload, time_second: Interval) -> Interval:
     return left
 
 
-def _train_byte(work: Workload) -> Interval:
+def train_byte(work: Workload, *, on_gpu: bool) -> Interval:
+    """Return the peak of a training step: weights, gradients, the optimizer's state and activations."""
     assert work.size is not None
-    train, n = work.settings.train, float(work.size.num_parameters)
+    n = float(work.size.num_parameters)
     trained = n * work.trained_fraction
     shares = _shares(work)
     fixed = BYTE_PER_PARAMETER_FP32 * (n * shares.parameters + trained * shares.gradients)
     fixed += _state_byte_per_parameter(work) * trained * shares.state
-    if work.precision in HALF_PRECISIONS:
+    if work.settings.weights == "bf16":
+        fixed += 2 * (n + trained)  # weights and gradients of 2 bytes beside fp32 masters, their gradients, frozen ones
+    elif work.precision in HALF_PRECISIONS:
         fixed += 2 * n
     fixed += BYTE_PER_PARAMETER_FP32 * n * (work.num_members - 1)  # trained before, they wait for the last
     teacher_byte = 0.0
     if work.whole_size is not None and work.whole_size != work.size:  # it may stay beside its student
         teacher_byte = float(BYTE_PER_PARAMETER_FP32 * work.whole_size.num_parameters)
+    d = work.size.dimensions
+    if work.settings.loss_chunk_tokens is not None:  # logits and gradient of a chunk, and the head's gradient, in fp32
+        fixed += BYTE_PER_PARAMETER_FP32 * d.vocabulary_size * (2 * work.settings.loss_chunk_tokens + d.d_model)
+    activation = _batch_activation_byte(work, on_gpu=on_gpu) * (1 / work.num_ranks)
+    passing = COUNTED[work.size.family.name].vocabulary_gradients * BYTE_PER_PARAMETER_FP32 * work.trained_fraction
+    return fixed + passing * d.vocabulary_size * d.d_model + Interval(0.0, 0.0, teacher_byte) + activation
+
+
+def _batch_activation_byte(work: Workload, *, on_gpu: bool) -> Interval:
+    """Return bytes that the backward pass of the largest batch needs."""
+    train, mean_source, mean_target = work.settings.train, work.source_tokens, work.target_tokens
+    if work.is_packed:  # the row that decides is a sum over many pairs: not far from the mean
+        source, target = (Interval(m.low, m.likely, PACKED_ROW_EXCESS * m.high) for m in (mean_source, mean_target))
+        return _activation_byte(work, source, target, on_gpu=on_gpu) * train.batch_size
+    if work.max_batch_tokens is not None:
+        return _activation_byte(work, mean_source, mean_target, on_gpu=on_gpu) * work.num_examples_per_batch
     # The longest batch decides: likely one is full of documents at the maximum.
-    source = Interval(work.source_tokens.likely, train.max_source_tokens, train.max_source_tokens)
-    target = Interval(work.target_tokens.likely, train.max_target_tokens, train.max_target_tokens)
-    activation = _activation_byte(work, source, target) * (train.batch_size / work.num_ranks)
-    return fixed + Interval(0.0, 0.0, teacher_byte) + activation
+    source = Interval(mean_source.likely, train.max_source_tokens, train.max_source_tokens)
+    target = Interval(mean_target.likely, train.max_target_tokens, train.max_target_tokens)
+    return _activation_byte(work, source, target, on_gpu=on_gpu) * train.batch_size
 
 
 class _Shares(NamedTuple):
@@ -141,27 +159,40 @@ def _state_byte_per_parameter(work: Workload) -> float:
     return ADAM8BIT_BYTE_PER_PARAMETER * (1 - embedded) + ADAMW_BYTE_PER_PARAMETER * embedded
 
 
-def _activation_byte(work: Workload, source: Interval, target: Interval) -> Interval:
+def _activation_byte(work: Workload, source: Interval, target: Interval, *, on_gpu: bool) -> Interval:
     """Return bytes per example that the backward pass needs."""
     assert work.size is not None
-    d = work.size.dimensions
-    width = 1.0 if work.precision in HALF_PRECISIONS else 2.0
-    per_token = ACTIVATION_BYTE_FP16 * width * d.d_model
+    d, each = work.size.dimensions, COUNTED[work.size.family.name]
+    half = 0.5 if work.precision in HALF_PRECISIONS else 1.0
     streams = 1 + d.num_future_tokens
-    linear = _computed(d, source) * (d.encoder_layers * per_token) + target * (
-        1.5 * streams * d.decoder_layers * per_token
-    )
+    read = source + target if d.is_one_stack else _computed(d, source)
+    encoding = read * (half * each.source * d.d_model)
+    decoding = target * (half * each.target * streams * d.d_model)
+    if d.is_one_stack:
+        pairs = read * read * d.encoder_layers
+    else:
+        pairs = _pairs(d, source) * d.encoder_layers
+        pairs = pairs + (target * target + source * target) * (streams * d.decoder_layers)
+    scores = _score_byte(pairs * (half * d.num_heads), each.pair, d.keeps_scores, on_gpu=on_gpu)
+    logits = target * (each.logit * d.vocabulary_size * max(1, d.num_future_tokens))
+    if work.settings.loss_chunk_tokens is not None:
+        logits = Interval.exactly(0.0)  # one chunk's are counted with what every batch needs
     if work.recomputes:  # the input of every layer, and all of the layer whose turn it is
-        inputs = (source * d.encoder_layers + target * d.decoder_layers) * (2 * width * d.d_model)
-        return inputs + (source + target * 1.5) * per_token + target * (4 * d.vocabulary_size) * NUM_LOGIT_COPIES
-    scores = SCORE_BYTE_FP16 * width * d.num_heads
-    pairs = _pairs(d, source) * d.encoder_layers + (target * target + source * target) * (streams * d.decoder_layers)
-    kept = pairs * scores
-    logits = target * (4 * d.vocabulary_size * max(1, d.num_future_tokens)) * NUM_LOGIT_COPIES
-    if d.keeps_scores:
-        return linear + kept * (SPARSE_SCORE_COPIES if d.encoder_pattern else 1.0) + logits
-    # Fused attention keeps no scores: they count in full only at the high end.
-    return linear + Interval(0.0, 0.2 * kept.likely, kept.high) + logits
+        inputs = (source * d.encoder_layers + target * d.decoder_layers) * (4 * half * d.d_model)
+        return (inputs + encoding + decoding + scores * (1 / d.encoder_layers) + logits) * COUNT_ERROR
+    return (encoding * d.encoder_layers + decoding * d.decoder_layers + scores + logits) * COUNT_ERROR
+
+
+def _score_byte(pairs: Interval, pair_byte: float, keeps_scores: bool, *, on_gpu: bool) -> Interval:
+    """Return bytes of attention scores: on a CPU as counted; a GPU's fused kernels keep none, dropout or not.
+
+    What a GPU does with T5's bias was not measured: part of the scores at most, likely a fifth.
+    """
+    kept = pairs * pair_byte
+    if keeps_scores:
+        return kept
+    high = max(pair_byte, SCORE_BYTE) * pairs.high  # the kernel that is fallen back on
+    return Interval(0.0, 0.2 * kept.likely, high) if on_gpu else Interval(min(kept.low, high), kept.likely, high)
 
 
 def _computed(dimensions: Dimensions, source: Interval) -> Interval:
@@ -185,7 +216,7 @@ def _predict_byte(work: Workload) -> Interval:
     d = work.size.dimensions
     beams = work.predict_batch_size * work.num_beams
     source = Interval(work.source_tokens.low, work.source_tokens.likely, work.settings.train.max_source_tokens)
-    cache = (source + work.new_tokens) * (2 * 4 * d.decoder_layers * d.d_attention)
+    cache = (source + work.new_tokens) * (2 * 4 * d.decoder_layers * d.key_value_width)
     logits = NUM_LOGIT_COPIES * (4 * d.vocabulary_size)
     # The optimizer's state stays on the device while summaries are written, unless the worker frees it.
     weights = float(BYTE_PER_PARAMETER_FP32 * work.size.num_parameters)

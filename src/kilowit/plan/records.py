@@ -208,7 +208,8 @@ def _per_example(cell: Mapping[str, Any], block: str) -> dict[str, Any]:
 
 def _precision(cell: Mapping[str, Any]) -> str:
     names = {method.get("name") for method in cell.get("methods", [])}
-    return next((name for name in ("bf16", "fp16", "tf32") if name in names), "fp32")
+    known = {"bf16": "bf16", "bf16_weights": "bf16", "fp16": "fp16", "tf32": "tf32"}
+    return next((precision for name, precision in known.items() if name in names), "fp32")
 
 
 def _is_same(environment: Mapping[str, Any], hardware: Hardware) -> bool:

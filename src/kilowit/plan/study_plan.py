@@ -21,6 +21,7 @@ from kilowit.plan.interval import Interval, add_up
 from kilowit.plan.memory import USABLE_FRACTION, disk_byte, gpu_memory_byte, host_memory_byte
 from kilowit.plan.probe import ProbeResult, probe
 from kilowit.plan.records import Measured, from_records, on_hardware, train_rate
+from kilowit.plan.search_plan import plan_of_search
 from kilowit.plan.serving import lack_of_runtimes, serve_seconds, with_runtimes
 from kilowit.plan.workload import Workload, workload
 from kilowit.record import Record
@@ -63,6 +64,11 @@ def plan_study(
     planner = _Planner(study, target, prices, on_hardware(records, target), probe)
     done = {r.cell_key: r for r in records if r.status == "finished"}
     cells = tuple(planner.cell(cell, done.get(cell.key)) for cell in study.cells)
+    if study.search is not None:
+        cells = tuple(
+            planned if cell.is_baseline else plan_of_search(planned, cell, study.search, records)
+            for planned, cell in zip(cells, study.cells, strict=True)
+        )
     left = [cell.estimate for cell in cells if not cell.done and cell.fits != "no"]
     total = planner.without_last_cooldown(total_of(left), len(left))
     plan = Plan(
@@ -144,11 +150,18 @@ class _Planner:
     records: list[Record]
     may_probe: bool
     _probes: dict[str, ProbeResult] = field(default_factory=dict)
+    _planned: dict[str, CellPlan] = field(default_factory=dict)
 
     def cell(self, cell: Cell, done: Record | None) -> CellPlan:
         """Plan one cell, or say what it took if it is done."""
         if done is not None:
             return CellPlan(cell_label=cell.label, cell_key=cell.key, done=True, estimate=self._of_record(done))
+        kind = dataclasses.replace(cell, seed=0).key
+        if kind not in self._planned:  # nothing that is foretold depends on the seed
+            self._planned[kind] = self._plan(cell)
+        return dataclasses.replace(self._planned[kind], cell_label=cell.label, cell_key=cell.key)
+
+    def _plan(self, cell: Cell) -> CellPlan:
         work = workload(cell)
         notes = list(work.notes)
         found, basis = self._measured(cell, work, notes)

@@ -29,6 +29,7 @@ TOKENS_PER_WORD: Final = Interval(1.1, 1.4, 2.2)
 # 1.11 to 1.21 sorted (simulated, research of 2026-11, section 4.1). Texts of even length pad little.
 PADDING_RANDOM: Final = Interval(1.1, 2.2, 3.6)
 PADDING_SORTED: Final = Interval(1.02, 1.2, 1.5)
+PADDING_BUDGET: Final = Interval(1.0, 1.03, 1.053)  # the method token_budget ends a batch that pads more than 5 %
 UNKNOWN_EXAMPLES: Final = Interval(1_000, 20_000, 300_000)  # the public datasets of datasets.csv span 12 k to 3.8 M
 
 
@@ -52,6 +53,9 @@ class Workload:
     predict_batch_size: int
     trained_fraction: float  # share of the parameters that have a gradient
     padding: Interval  # padded over real tokens
+    is_packed: bool  # a batch is one row, without padding
+    max_batch_tokens: int | None  # positions of a training batch, where they decide and not the number of examples
+    is_compiled: bool  # on the bill of the warm-up
     recomputes: bool  # layers keep their input alone, and run again in the backward pass
     is_baseline: bool
     baseline: str
@@ -73,12 +77,29 @@ class Workload:
     def num_train_steps(self) -> Interval:
         """Optimizer steps."""
         train = self.settings.train
+        if not self.settings.trains:
+            return Interval.exactly(0.0)
         if train.num_steps is not None:
             return Interval.exactly(float(train.num_steps))
-        per_step = train.batch_size * train.gradient_accumulation_steps
+        per_step = self.num_examples_per_batch * train.gradient_accumulation_steps
         n = self.num_train_examples
-        ends = [math.ceil(math.ceil(value / per_step) * train.num_epochs) for value in (n.low, n.likely, n.high)]
+        pairs = ((n.low, per_step.high), (n.likely, per_step.likely), (n.high, per_step.low))
+        ends = [math.ceil(math.ceil(examples / size) * train.num_epochs) for examples, size in pairs]
         return Interval(*(float(max(1, end)) for end in ends))
+
+    @property
+    def num_examples_per_batch(self) -> Interval:
+        """Examples per forward pass of training; as many as fit, where tokens decide."""
+        if self.max_batch_tokens is None:
+            return Interval.exactly(float(self.settings.train.batch_size))
+        return (Interval.exactly(float(self.max_batch_tokens)) / self.tokens_per_example).at_least(1.0)
+
+    @property
+    def tokens_per_example(self) -> Interval:
+        """Positions of an example in a training batch, source and target, padding included."""
+        train = self.settings.train
+        source = self.padded(self.source_tokens, train.max_source_tokens)
+        return source + self.padded(self.target_tokens, train.max_target_tokens)
 
     @property
     def num_forward_batches(self) -> Interval:
@@ -89,14 +110,16 @@ class Workload:
     def num_examples_seen(self) -> Interval:
         """Examples that training sees, repeats counted."""
         train = self.settings.train
+        if not self.settings.trains:
+            return Interval.exactly(0.0)
         if train.num_steps is not None:
-            return Interval.exactly(float(train.num_steps * train.batch_size * train.gradient_accumulation_steps))
+            return self.num_examples_per_batch * (train.num_steps * train.gradient_accumulation_steps)
         return self.num_train_examples * train.num_epochs
 
     @property
     def num_validation_examples_seen(self) -> Interval:
         """Examples that all validations together see."""
-        return self.num_validation_examples * self.settings.train.num_validations
+        return self.num_validation_examples * (self.settings.train.num_validations if self.settings.trains else 0)
 
     def padded(self, tokens: Interval, maximum: int) -> Interval:
         """Return tokens per example as fed, padding included."""
@@ -180,7 +203,10 @@ def workload(cell: Cell) -> Workload:
         num_beams=predict.num_beams or (defaults.num_beams if defaults else 1),
         predict_batch_size=predict.batch_size or 2 * train.batch_size,
         trained_fraction=_trained_fraction(cell, size),
-        padding=PADDING_SORTED if any(call.name == "sortish" for call in cell.methods) else PADDING_RANDOM,
+        padding=_padding(cell),
+        is_packed=any(call.name == "packing" for call in cell.methods),
+        max_batch_tokens=_max_batch_tokens(cell),
+        is_compiled=any(call.name == "compile" for call in cell.methods),
         recomputes=any(call.name == "gradient_checkpointing" for call in cell.methods),
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
@@ -293,14 +319,27 @@ def _kept_examples(cell: Cell, whole: Interval) -> Interval:
     return whole
 
 
+def _padding(cell: Cell) -> Interval:
+    """Return padded over real tokens, as the methods that make the batches leave it."""
+    known = {"packing": Interval.exactly(1.0), "token_budget": PADDING_BUDGET, "sortish": PADDING_SORTED}
+    return next((known[call.name] for call in cell.methods if call.name in known), PADDING_RANDOM)
+
+
+def _max_batch_tokens(cell: Cell) -> int | None:
+    """Return the positions that the method token_budget allows a batch."""
+    budgets = (call.parsed_options for call in cell.methods if call.name == "token_budget")
+    return next((int(options.max_tokens) for options in budgets), None)  # type: ignore[attr-defined]
+
+
 def _trained_fraction(cell: Cell, size: ModelSize | None) -> float:
     """Return the share of parameters that have a gradient: all, less what freeze and lora leave out."""
     for call in cell.methods:
         if call.name == "lora" and size is not None:
             d, r = size.dimensions, call.parsed_options.r  # type: ignore[attr-defined]
             # Query and value of every attention; other choices of modules are of the same order.
-            num_matrices = 2 * (d.encoder_layers + 2 * d.decoder_layers)
-            return min(1.0, float(num_matrices * r * (d.d_model + d.d_attention) / size.num_parameters))
+            num_attentions = d.encoder_layers + (0 if d.is_one_stack else 2 * d.decoder_layers)
+            width = d.d_model + (d.d_attention + d.key_value_width) / 2
+            return min(1.0, float(2 * num_attentions * r * width / size.num_parameters))
     frozen = {name for call in cell.methods if call.name == "freeze" for name in call.options.get("modules", ())}
     if size is None or not frozen:
         return 1.0

@@ -260,7 +260,8 @@ def _contrast(row: Compared, pairs: Sequence[Pair], examples: ExampleScores) -> 
     if paired is not None:
         runs_a, runs_b = paired
         means = resampled_means([*runs_a, *runs_b])
-        b, a = System(runs_b, means[len(runs_a) :]), System(runs_a, means[: len(runs_a)])
+        of_a, of_b = ([examples.alone(pair[side], row.figure)[0] for pair in pairs] for side in (0, 1))
+        a, b = System(runs_a, means[: len(runs_a)], alone=of_a), System(runs_b, means[len(runs_a) :], alone=of_b)
         return contrast_of_systems(b, a, paired=True)
     values = [b - a for a, b in _values(row.figure, pairs)]
     if len(values) < MIN_REPEATS:

@@ -15,13 +15,16 @@ from kilowit.report.effects import DEFAULT_METRIC, METRIC_LABELS
 from kilowit.report.evidence import EvidenceBook
 from kilowit.report.examples import ExampleScores
 from kilowit.report.figure_bill import bars_of, bill_svg, stretches_in
+from kilowit.report.figure_lengths import lengths_svg, panels_of
 from kilowit.report.figure_pareto import NARROW, WIDE, pareto_svg, points_of
+from kilowit.report.figure_search import curves_of, search_svg
 from kilowit.report.findings import NO_ANSWER, DatasetAnswer, answer_for
 from kilowit.report.frontier import Frontier
 from kilowit.report.markup import Markup
 from kilowit.report.pricing import Pricing
 from kilowit.report.repeat import Repeat, repeats_of
-from kilowit.report.runs import Choice, choices_of
+from kilowit.report.runs import Choice, Run, choices_of
+from kilowit.report.searches import SearchGroup, is_trial, search_groups
 from kilowit.report.serving import frugal_sentences
 from kilowit.report.table import Column, Entry, Table
 from kilowit.report.tables.benchmark import (
@@ -33,16 +36,19 @@ from kilowit.report.tables.benchmark import (
     signatures_of,
 )
 from kilowit.report.tables.bill import bill_table
-from kilowit.report.tables.cards import dataset_table, environment_table, model_table
+from kilowit.report.tables.cards import environment_table, model_table
+from kilowit.report.tables.datasets import cards_of, dataset_tables
 from kilowit.report.tables.failures import factor_table, failure_table, warning_table
 from kilowit.report.tables.frontier import comparison_table, frontier_table
 from kilowit.report.tables.papers import paper_table
+from kilowit.report.tables.searches import expected_best_table, search_table
 from kilowit.report.tables.serving import agreement_table, break_even_table, serving_table, setup_table
 from kilowit.report.tables.tradeoffs import tradeoff_table, tradeoffs_of
 
 MAX_ROWS: Final = 200  # of a table on the page; the CSV file beside it has all
 MAX_POINTS_FOR_ALL_METRICS: Final = 200
 MAX_SIGNATURES: Final = 5
+MAX_LENGTH_FIGURES: Final = 8
 NUM_EXAMPLES: Final = 3
 
 
@@ -145,10 +151,11 @@ class _Sections:
                 "bill",
                 "The bill",
                 figures=self.bill_figures(),
-                tables=self.signed(bill_table(self.choices, self.pricing)),
+                tables=self.signed(bill_table(self.choices, self.pricing, [Run(r) for r in records if is_trial(r)])),
             ),
+            Section("searches", "Searches", *self.searches(records)),
             Section("environment", "Environment", tables=(environment_table(records),)),
-            Section("datasets", "Datasets", tables=(dataset_table(self.choices),)),
+            self.datasets(),
             Section("models", "Models", tables=self.cut(model_table(self.choices))),
             Section("tradeoffs", "Trade-offs of the methods", *self.tradeoffs()),
             Section("benchmark", "Benchmark results", tables=self.benchmark()),
@@ -182,6 +189,30 @@ class _Sections:
         wide, narrow = (bill_svg(bars, canvas) for canvas in (WIDE, NARROW))
         caption = "Energy of all runs of a choice together, longest first. Set-up: download, prepare, load, warm-up."
         return (Figure("bill", caption, wide, narrow, legend=tuple(stretches_in(bars))),)
+
+    def datasets(self) -> Section:
+        cards = cards_of(self.choices)
+        figures = []
+        for number, card in enumerate(cards[:MAX_LENGTH_FIGURES], start=1):
+            panels = panels_of(card.facts)
+            if panels:
+                wide, narrow = (lengths_svg(panels, card.label, canvas) for canvas in (WIDE, NARROW))
+                figures.append(Figure(f"lengths_{number}", f"{card.label}. {_LENGTHS_CAPTION}", wide, narrow))
+        return Section("datasets", "Datasets", figures=tuple(figures), tables=dataset_tables(cards))
+
+    def searches(self, records: Sequence[Record]) -> tuple[tuple[str, ...], tuple[Figure, ...], tuple[Table, ...]]:
+        groups = search_groups(records)
+        arenas: dict[str, list[SearchGroup]] = {}
+        for group in groups:
+            arenas.setdefault(group.arena, []).append(group)
+        figures = []
+        for place, own in enumerate(arenas.values()):
+            if curves := curves_of(own):
+                wide, narrow = (search_svg(curves, own[0].objective, canvas) for canvas in (WIDE, NARROW))
+                name = f"searches_{place}" if len(arenas) > 1 else "searches"
+                figures.append(Figure(name, _SEARCH_CAPTION, wide, narrow, own[0].objective))
+        metric = DEFAULT_METRIC if DEFAULT_METRIC in self.metrics or not self.metrics else self.metrics[0]
+        return (), tuple(figures), self.cut(*self.signed(search_table(groups, metric), expected_best_table(groups)))
 
     def tradeoffs(self) -> tuple[tuple[str, ...], tuple[Figure, ...], tuple[Table, ...]]:
         table = tradeoff_table([t for group in self.groups for t in tradeoffs_of(group, self.book)])
@@ -242,6 +273,16 @@ _PARETO_CAPTION: Final = (
     "Up and left is better. The stepped line is the front: no choice beats those on it in both. "
     "Whiskers are 95 % intervals (energy: over seeds; score: seeds and test examples). "
     "Energy of a run is all of it but the idle baseline and downloads."
+)
+
+
+_LENGTHS_CAPTION: Final = (
+    "How long the texts are; the area of a bar is its share of the training split, the line is the test split. "
+    "A vertical line is the length that the study cuts at."
+)
+_SEARCH_CAPTION: Final = (
+    "The best trial so far, by the objective on the validation split, against all that the search had spent by then. "
+    "Lines are means over the repeats, from where each has a value; bands are 95 % intervals (3 repeats or more)."
 )
 
 

@@ -1,8 +1,8 @@
 """What the scores of one dataset prove: intervals, comparisons and joint draws of all its choices by one metric.
 
-With scores per example, all choices are resampled together, so that a comparison is paired by example. Without them
-(or for a corpus score such as BLEU, or more than `MAX_RUNS` runs) the intervals of the records stand in, as if the
-choices had been scored on different examples: too wide rather than too narrow.
+With scores per example, all choices are resampled together, so that a comparison is paired by example; a corpus score
+such as BLEU by what each example adds to it. Without them (or for more than `MAX_RUNS` runs) the intervals of the
+records stand in, as if the choices had been scored on different examples: too wide rather than too narrow.
 """
 
 from __future__ import annotations
@@ -37,11 +37,19 @@ class Evidence:
         choices: all of the same dataset.
         metric: name of the score.
         examples: None = none are kept.
+        num_draws: how many joint draws.
     """
 
-    def __init__(self, choices: Sequence[Choice], metric: str, examples: ExampleScores | None = None) -> None:
+    def __init__(
+        self,
+        choices: Sequence[Choice],
+        metric: str,
+        examples: ExampleScores | None = None,
+        *,
+        num_draws: int = NUM_RESAMPLES,
+    ) -> None:
         self.choices = [choice for choice in choices if choice.values(metric)]
-        self.metric = metric
+        self.metric, self.num_draws = metric, num_draws
         self._examples = examples
         self._contrasts: dict[tuple[int, int], Contrast] = {}
 
@@ -75,7 +83,7 @@ class Evidence:
 
         What the number of seeds does not tell is not drawn: fewer than three count as if no seed mattered.
         """
-        values = self._draws_of_examples(choice)
+        values = self.draws_of_examples(choice)
         runs = choice.values(self.metric)
         if choice.is_baseline or len(runs) < MIN_REPEATS:
             return values
@@ -83,14 +91,15 @@ class Evidence:
         of_seeds = student_draws(len(runs) - 1, len(values), self._stream(choice))
         return [value + error * t for value, t in zip(values, of_seeds, strict=True)]
 
-    def _draws_of_examples(self, choice: Choice) -> list[float]:
+    def draws_of_examples(self, choice: Choice) -> list[float]:
+        """Return the mean score of these runs in joint draws of the examples, the same for all choices."""
         system = self._systems.get(id(choice))
         if system is not None:
             return [math.fsum(means) / len(means) for means in zip(*system.means, strict=True)]
         mean, spread = statistics.fmean(choice.values(self.metric)), spread_of_records(choice, self.metric)
         error = math.sqrt(spread.over_examples) if spread else 0.0
         generator = random.Random((SEED << 32) + (1 << 20) + self._stream(choice))
-        return [generator.gauss(mean, error) for _ in range(NUM_RESAMPLES)]
+        return [generator.gauss(mean, error) for _ in range(self.num_draws)]
 
     def _stream(self, choice: Choice) -> int:
         return next(i for i, other in enumerate(self.choices) if other is choice)
@@ -111,11 +120,13 @@ class Evidence:
     @cached_property
     def _systems(self) -> Mapping[int, System]:
         tables = self._tables
-        means = iter(resampled_means([run for runs in tables.values() for run in runs]))
+        columns = [run for runs in tables.values() for run in runs]
+        means = iter(resampled_means(columns, num_resamples=self.num_draws))
         found = {}
         for choice in (c for c in self.choices if id(c) in tables):
             runs = tables[id(choice)]
-            found[id(choice)] = System(runs, [next(means) for _ in runs], is_trained=not choice.is_baseline)
+            alone = self._examples.alone(choice.finished, self.metric) if self._examples is not None else None
+            found[id(choice)] = System(runs, [next(means) for _ in runs], not choice.is_baseline, alone)
         return found
 
     def _contrast_of_records(self, a: Choice, b: Choice) -> Contrast:

@@ -108,7 +108,7 @@ def _why_not(choice: Choice, row: Published) -> str:
     options = choice.identity.get("dataset", {})
     if options.get("max_test_examples") is not None:
         return f"this study scored {options['max_test_examples']:,} test examples, the published score is of all"
-    version = _version(options)
+    version = _version(choice, options)
     if row.dataset_version and row.dataset_version != version:
         seen = f"this run's is {version}" if version else "which one this run read is not recorded"
         return f"another version of the dataset ({row.dataset_version}); {seen}"
@@ -119,10 +119,12 @@ def _why_not(choice: Choice, row: Published) -> str:
     return ""
 
 
-def _version(options: Mapping[str, Any]) -> str:
-    if options.get("name") == "reddit_tifu":
-        return str(options.get("variant", "long"))
-    return ""  # of BigPatent the files do not say
+def _version(choice: Choice, options: Mapping[str, Any]) -> str:
+    """Return the version of the dataset that a choice's runs recorded, or that their options named."""
+    recorded = (run.record.dataset.version for run in choice.finished if run.record.dataset is not None)
+    if version := next((version for version in recorded if version is not None), None):
+        return version
+    return str(options.get("variant", "long")) if options.get("name") == "reddit_tifu" else ""
 
 
 def _own_reasons(choice: Choice, rows: tuple[Published, ...]) -> dict[str, str]:

@@ -32,8 +32,10 @@ def repeats_of(records: Sequence[Record]) -> list[Repeat]:
     """Return one study per name and settings that the records' cells can be rebuilt from."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
-        cell = record.cell
-        shared = [record.study_name, *(cell.get(k) for k in ("settings", "metrics", "factors"))]
+        cell = _asked(record.cell)
+        if cell is None:
+            continue
+        shared = [record.study_name, *(cell.get(k) for k in ("settings", "metrics", "factors", "search"))]
         groups.setdefault(json.dumps(shared, sort_keys=True, default=str), []).append(cell)
     names: dict[str, int] = {}
     found = []
@@ -45,6 +47,18 @@ def repeats_of(records: Sequence[Record]) -> list[Repeat]:
         more = f"{len(groups) - MAX_STUDIES:,} more studies or settings: their cell.json files say what was asked."
         found[-1] = replace(found[-1], notes=(*found[-1].notes, more))
     return found
+
+
+def _asked(cell: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what the study asked for: of a search's winner the template and the search, of a trial nothing."""
+    search = cell.get("search")
+    if not search:
+        return cell
+    if search["role"] == "trial":
+        return None
+    kept = ("algorithm", "space", "objective", "options")
+    asked = {key: value for key in kept if (value := search[key])}
+    return {**cell, **search["template"], "seed": search["seed"], "search": asked}
 
 
 def _repeat(name: str, cells: Sequence[Mapping[str, Any]]) -> Repeat:
@@ -61,6 +75,7 @@ def _repeat(name: str, cells: Sequence[Mapping[str, Any]]) -> Repeat:
         **{block: _written(cells[0].get("settings", {}).get(block, {})) for block in _BLOCKS},
         "metrics": list(cells[0].get("metrics", ["rouge"])),
         "factors": _written(cells[0].get("factors", {})),
+        "search": cells[0].get("search", {}),
     }
     study = {key: value for key, value in study.items() if value not in ([], {})}
     text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)

@@ -104,8 +104,9 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The seed of the cell."""
-        return int(self.record.cell.get("seed", 0))
+        """The seed of the cell; of a search's winner the seed of the search."""
+        cell = self.record.cell
+        return int((cell.get("search") or cell).get("seed", 0))
 
     @property
     def is_finished(self) -> bool:
@@ -212,7 +213,7 @@ def model_label(spec: Mapping[str, Any]) -> str:
 
 
 def choices_of(records: Iterable[Record]) -> list[Choice]:
-    """Group records into choices with labels that tell them apart.
+    """Group records into choices with labels that tell them apart; trials of searches are none.
 
     Order: dataset, model, number of methods, name of the recipe; baselines last. Runs are shuffled, so the order in
     which they appear means nothing.
@@ -220,6 +221,8 @@ def choices_of(records: Iterable[Record]) -> list[Choice]:
     groups: dict[str, list[Run]] = {}
     identities: dict[str, dict[str, Any]] = {}
     for record in records:
+        if (record.cell.get("search") or {}).get("role") == "trial":
+            continue  # a step on the way, judged on another split: `kilowit.report.searches` has it
         identity = _identity(record.cell)
         key = _canonical(identity)
         groups.setdefault(key, []).append(Run(record))
@@ -233,6 +236,11 @@ def choices_of(records: Iterable[Record]) -> list[Choice]:
 def _identity(cell: Mapping[str, Any]) -> dict[str, Any]:
     axes = ("model", "dataset", "recipe", "methods", "hardware")
     identity: dict[str, Any] = {key: cell[key] for key in axes if cell.get(key) is not None}
+    if search := cell.get("search"):  # its repeats end with other settings, and are repeats all the same
+        asked = {key: search[key] for key in ("algorithm", "options", "space", "objective")}
+        template = search["template"]
+        cell = {**cell, "settings": template["settings"]}
+        identity |= {"search": asked, "model": template["model"]}
     if "baseline" not in identity.get("model", {}):  # it is not trained: the settings change nothing
         settings = cell.get("settings", {})
         identity["settings"] = {key: settings[key] for key in ("train", "predict", "serve") if key in settings}
@@ -245,6 +253,8 @@ def _label(identity: Mapping[str, Any], several_datasets: bool) -> str:
         words.append(str(identity.get("dataset", {}).get("name", "unknown dataset")))
     if "baseline" not in identity.get("model", {}):
         words.append(str(identity.get("recipe", "")) or "plain")
+    if "search" in identity:
+        words.append(str(identity["search"]["algorithm"]))
     return " · ".join(words)
 
 

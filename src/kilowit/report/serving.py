@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kilowit.record import MAKING, PhaseFigures, ServedRuntime, ServedScenario
+from kilowit.record import PhaseFigures
 from kilowit.report.pricing import Place, Priced, Pricing
 from kilowit.report.quantity import measure, number
 from kilowit.report.runs import Choice, Run, known_energy
+from kilowit.served import ServedRuntime, ServedScenario
+from kilowit.serving.making import making_figures
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval
 
@@ -106,7 +108,7 @@ class BreakEven:
 
 def break_even(row: ServedRow, pricing: Pricing) -> BreakEven:
     """Weigh training against serving, over the runs of a row."""
-    making = [(pricing.place(run.record), making_figures(run)) for run, _ in row.runs]
+    making = [(pricing.place(run.record), making_figures(run.record)) for run, _ in row.runs]
     figures = [figure for _, figure in making]
     num_runs = len(figures)
     if row.choice.is_baseline or not num_runs:
@@ -124,18 +126,6 @@ def break_even(row: ServedRow, pricing: Pricing) -> BreakEven:
         by_energy=None if training is None or per_summary is None else quotient(training, per_summary),
         by_carbon=_by_carbon(making, row, pricing, training, per_summary),
         by_cost=second / per_summary_second if per_summary_second else None,
-    )
-
-
-def making_figures(run: Run) -> PhaseFigures:
-    """Return what making the model took: the sum of the phases `MAKING`."""
-    rows = [phase for phase in run.record.phases if phase.phase in MAKING]
-    return PhaseFigures(
-        phase="making",
-        wall_second=math.fsum(row.wall_second for row in rows),
-        energy_total_joule=known_energy(rows),
-        energy_total_joule_low=known_energy(rows, "_low"),
-        energy_total_joule_high=known_energy(rows, "_high"),
     )
 
 

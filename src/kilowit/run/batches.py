@@ -9,6 +9,7 @@ from typing import Any, Final
 from kilowit.parts.dataset import Split
 from kilowit.parts.methods.truncate import cut_tokens
 from kilowit.parts.padding import pad_rows, source_batch
+from kilowit.parts.prompt import Prompt
 from kilowit.parts.tokenized import TokenizedSplit
 
 IGNORED: Final = -100  # label of a position that has no token, as torch's cross_entropy names it
@@ -16,9 +17,17 @@ TEXTS_AT_ONCE: Final = 1000
 
 
 def tokenize_split(
-    split: Split, tokenizer: Any, *, prefix: str, max_source_tokens: int, max_target_tokens: int
+    split: Split,
+    tokenizer: Any,
+    *,
+    prefix: str,
+    max_source_tokens: int,
+    max_target_tokens: int,
+    prompt: Prompt | None = None,
 ) -> TokenizedSplit:
-    """Tokenize both columns, cut to the maxima; the closing special token stays."""
+    """Tokenize both columns, cut to the maxima; the closing special token stays, or the prompt around a document."""
+    if prompt is not None:
+        return _prompted_split(split, tokenizer, prompt, max_source_tokens, max_target_tokens)
     sources = _encode([prefix + document for document in split.documents], tokenizer, "text")
     targets = _encode(split.summaries, tokenizer, "text_target")
     num_closing = _num_closing_tokens(tokenizer)
@@ -28,6 +37,20 @@ def tokenize_split(
         target_tokens=[cut_tokens(tokens, max_target_tokens, num_closing) for tokens in targets],
         num_source_tokens_whole=[len(tokens) for tokens in sources],
         num_target_tokens_whole=[len(tokens) for tokens in targets],
+    )
+
+
+def _prompted_split(
+    split: Split, tokenizer: Any, prompt: Prompt, max_source_tokens: int, max_target_tokens: int
+) -> TokenizedSplit:
+    documents = _encode(split.documents, tokenizer, "text", add_special_tokens=False)
+    summaries = _encode(split.summaries, tokenizer, "text", add_special_tokens=False)
+    return TokenizedSplit(
+        ids=split.ids,
+        source_tokens=[prompt.source(tokens, max_source_tokens) for tokens in documents],
+        target_tokens=[prompt.target(tokens, max_target_tokens) for tokens in summaries],
+        num_source_tokens_whole=[len(tokens) + prompt.num_tokens for tokens in documents],
+        num_target_tokens_whole=[len(tokens) + 1 for tokens in summaries],
     )
 
 
@@ -41,11 +64,11 @@ def tokenize_texts(texts: Sequence[str], tokenizer: Any, role: str, maximum: int
     return [cut_tokens(tokens, maximum, num_closing) for tokens in _encode(texts, tokenizer, role)]
 
 
-def _encode(texts: Sequence[str], tokenizer: Any, role: str) -> list[array[int]]:
+def _encode(texts: Sequence[str], tokenizer: Any, role: str, **how: bool) -> list[array[int]]:
     encoded: list[array[int]] = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         # verbose=False: "longer than the model's maximum" is what cut_tokens is for
-        rows = tokenizer(**{role: list(texts[start : start + TEXTS_AT_ONCE])}, truncation=False, verbose=False)
+        rows = tokenizer(**{role: list(texts[start : start + TEXTS_AT_ONCE])}, truncation=False, verbose=False, **how)
         encoded += [array("i", tokens) for tokens in rows["input_ids"]]
     return encoded
 

@@ -1,23 +1,30 @@
-"""What a study has spent and may still spend. A cell that would pass a limit is not started; others may fit.
+"""What a study has spent and may still spend: it stops before a limit, by forecast. Others that fit still run.
 
-What is spent includes failed, interrupted and repeated runs. What a cell will take is the mean of the finished
-runs that differ from it only in seed; without any, what the plan says.
+What is spent includes failed, interrupted and repeated runs. What a cell will take, and at most takes, is foretold by
+the nearest there is: finished runs that differ from it in nothing that costs (seed, learning rate); other trials of its
+search; what the plan says, corrected by what the plan said of cells that were run. A cell starts only if what it may
+take, not only what it likely takes, fits. The upper end is that of a 95 % prediction interval where three runs tell; so
+a study passes a limit in few cases, and then by less than one cell may take more than is likely.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from kilowit.cell import Cell
-from kilowit.errors import StudyError
+from kilowit.errors import StoreError, StudyError
 from kilowit.factors import JOULE_PER_KWH, price
 from kilowit.factors.derive import derive_figures
 from kilowit.plan import Estimate, Interval
+from kilowit.plan.records import REPEAT_FACTOR
 from kilowit.record import Record
-from kilowit.settings import FactorSettings
+from kilowit.settings import BudgetSettings, FactorSettings
+from kilowit.statistics.interval import MIN_REPEATS
+from kilowit.statistics.student import t95
 from kilowit.study import Study
 
 SECOND_PER_HOUR: Final = 3600
@@ -37,6 +44,10 @@ class Spending:
 Forecast = Callable[[Cell], Estimate | None]
 _NOTHING = Spending(wall_second=0.0, energy_joule=0.0, co2e_kg=0.0, cost_usd=0.0)
 _FIELDS = ("wall_second", "energy_joule", "co2e_kg", "cost_usd")
+# Settings that change what is learnt and not what it costs; the split is about as long as the other.
+_FREE: Final = frozenset(
+    {"learning_rate", "schedule", "warmup_steps", "weight_decay", "max_grad_norm", "label_smoothing", "split"}
+)
 
 
 def check_budget(study: Study) -> None:
@@ -75,6 +86,14 @@ def spending_of(record: Record, factors: FactorSettings) -> Spending:
     )
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a cell takes: likely, and at most."""
+
+    likely: Spending
+    most: Spending
+
+
 def refusal(study: Study, cell: Cell, records: Sequence[Record], forecast: Forecast | None) -> str | None:
     """Say which limit the cell would pass, or return None if it may start.
 
@@ -84,33 +103,115 @@ def refusal(study: Study, cell: Cell, records: Sequence[Record], forecast: Forec
         records: all records of the store; those of the study count as spent.
         forecast: what the plan says of a cell that was never run.
     """
-    limits = {name: value for name, value in study.budget.model_dump().items() if value is not None}
+    own = [record for record in records if record.study_name == study.name]
+    return passed_limit(study.budget, own, [cell], records, forecast)
+
+
+def passed_limit(
+    budget: BudgetSettings,
+    spent_on: Sequence[Record],
+    cells: Sequence[Cell],
+    records: Sequence[Record],
+    forecast: Forecast | None,
+) -> str | None:
+    """Say which limit cells would pass that are to be run together, or return None.
+
+    Args:
+        budget: the limits.
+        spent_on: the records that count as spent.
+        cells: what is to be run.
+        records: all that there are, to foretell from.
+        forecast: what the plan says of a cell.
+    """
+    limits = {name: value for name, value in budget.model_dump().items() if value is not None}
     if not limits:
         return None
+    factors = cells[0].factors
     spent = _NOTHING
-    for record in records:
-        if record.study_name == study.name:
-            spent = _add(spent, spending_of(record, study.factors))
-    expected = _expected(cell, records, study.factors)
-    if expected is None and forecast is not None:
-        expected = _likely(forecast(cell))
+    for record in spent_on:
+        spent = _add(spent, spending_of(record, factors))
+    ahead = [expected(cell, records, forecast) for cell in cells]
     for name, limit in limits.items():
         used = _in_unit_of(name, spent)
         if used is None:
             return f"budget: what earlier runs took is not known, so {name} {limit:g} cannot be kept"
-        ahead = (_in_unit_of(name, expected) if expected else None) or 0.0
-        if used >= limit or used + ahead > limit:
-            return f"budget: {used:.3g} spent + {ahead:.3g} expected would pass {name} {limit:g}"
+        likely = sum(_in_unit_of(name, one.likely) or 0.0 for one in ahead if one)
+        most = sum(_in_unit_of(name, one.most) or 0.0 for one in ahead if one)
+        if used >= limit or used + most > limit:
+            reach = f" (up to {most:.3g})" if most > likely else ""
+            return f"budget: {used:.3g} spent + {likely:.3g} expected{reach} would pass {name} {limit:g}"
     return None
 
 
-def _expected(cell: Cell, records: Sequence[Record], factors: FactorSettings) -> Spending | None:
-    kind = _kind(cell.to_dict())
-    alike = [r for r in records if r.status == "finished" and _kind(r.cell) == kind]
-    if not alike:
-        return None
-    taken = [spending_of(record, factors) for record in alike]
-    return Spending(**{name: _mean([getattr(one, name) for one in taken]) for name in _FIELDS})
+def expected(cell: Cell, records: Sequence[Record], forecast: Forecast | None = None) -> Expected | None:
+    """Return what a cell will take; None = nobody can say.
+
+    Args:
+        cell: the cell.
+        records: of earlier runs.
+        forecast: what the plan says of a cell.
+    """
+    asked = cell.to_dict()
+    finished = [record for record in records if record.status == "finished"]
+    own_search = (cell.search or {}).get("search_key")
+    groups = [
+        [r for r in finished if _kind(r.cell) == _kind(asked)],
+        [r for r in finished if own_search and (r.cell.get("search") or {}).get("search_key") == own_search],
+    ]
+    for alike in groups:
+        if alike:
+            return _of_runs([spending_of(record, cell.factors) for record in alike])
+    planned = _likely(forecast(cell)) if forecast is not None else None
+    return None if planned is None or forecast is None else _corrected(planned, cell, finished, forecast)
+
+
+def _of_runs(taken: Sequence[Spending]) -> Expected:
+    likely: dict[str, float | None] = {}
+    most: dict[str, float | None] = {}
+    for name in _FIELDS:
+        known = [value for one in taken if (value := getattr(one, name)) is not None]
+        mean = statistics.fmean(known) if known else None
+        likely[name] = mean
+        most[name] = mean * _reach([value / mean for value in known]) if mean else mean
+    return Expected(Spending(**likely), Spending(**most))
+
+
+def _corrected(planned: Spending, cell: Cell, finished: Sequence[Record], forecast: Forecast) -> Expected:
+    """Correct what the plan says by what runs of this study took over what it said of them."""
+    ratios: dict[str, list[float]] = {name: [] for name in _FIELDS}
+    for record in finished:
+        own = _cell_of(record) if record.study_name == cell.study_name else None
+        is_alike = own is not None and own.is_baseline == cell.is_baseline
+        said = _likely(forecast(own)) if own is not None and is_alike else None
+        took = spending_of(record, cell.factors)
+        for name in _FIELDS if said is not None else ():
+            a, b = getattr(took, name), getattr(said, name)
+            if a and b:
+                ratios[name].append(a / b)
+    likely, most = {}, {}
+    for name in _FIELDS:
+        value, seen = getattr(planned, name), ratios[name]
+        centre = math.exp(statistics.fmean(map(math.log, seen))) if seen else 1.0
+        likely[name] = None if value is None else value * centre
+        # Without any run of this study nothing says how far the plan is off: its likely value decides.
+        most[name] = None if value is None else value * centre * (_reach([r / centre for r in seen]) if seen else 1.0)
+    return Expected(Spending(**likely), Spending(**most))
+
+
+def _reach(shares: Sequence[float]) -> float:
+    """Return by what factor a further run may be above runs that took these shares of their mean."""
+    logs = [math.log(share) for share in shares if share > 0]
+    if len(logs) < MIN_REPEATS:
+        return REPEAT_FACTOR
+    error = statistics.stdev(logs) * math.sqrt(1 + 1 / len(logs))
+    return math.exp(t95(len(logs) - 1) * error)
+
+
+def _cell_of(record: Record) -> Cell | None:
+    try:
+        return Cell.from_dict(record.cell)
+    except StoreError:
+        return None  # written by another version: it cannot be planned
 
 
 def _likely(estimate: Estimate | None) -> Spending | None:
@@ -128,11 +229,16 @@ def _likely_value(interval: Interval | None) -> float | None:
     return None if interval is None else interval.likely
 
 
-def _kind(cell: dict[str, object]) -> tuple[object, ...]:
-    """What makes two cells cost the same: all but the seed."""
-    settings = cell.get("settings")
-    asked = [settings.get("train"), settings.get("predict")] if isinstance(settings, dict) else []
-    return (*(cell.get(name) for name in ("model", "dataset", "methods", "hardware")), asked)
+def _kind(cell: Mapping[str, Any]) -> tuple[object, ...]:
+    """What makes two cells cost the same: all but the seed and settings that cost nothing."""
+    settings, search = cell.get("settings"), cell.get("search") or {}
+    asked = []
+    if isinstance(settings, Mapping):
+        asked = [
+            {k: v for k, v in (settings.get(block) or {}).items() if k not in _FREE} for block in ("train", "predict")
+        ]
+    model = search["template"]["model"] if search else cell.get("model")
+    return (model, *(cell.get(name) for name in ("dataset", "methods", "hardware")), asked)
 
 
 def _in_unit_of(name: str, spending: Spending) -> float | None:
@@ -153,8 +259,3 @@ def _add(a: Spending, b: Spending) -> Spending:
 
 def _sum(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a + b
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None

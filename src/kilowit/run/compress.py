@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import gc
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kilowit.parts.dataset import Corpus
+from kilowit.parts.method import choose_engine
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
 from kilowit.run import phases
 from kilowit.run.model_facts import dimensions_of
 from kilowit.run.phases import CellRun
+
+if TYPE_CHECKING:
+    from kilowit.run.engines.job import TrainJob, TrainResult
 
 
 def compress(run: CellRun, corpus: Corpus, loaded: LoadedModel, data: TrainingData) -> TrainingData:
@@ -31,6 +35,7 @@ def compress(run: CellRun, corpus: Corpus, loaded: LoadedModel, data: TrainingDa
     if not calls:
         return data
     with run.phase("compress") as phase:
+        run.rank.join()  # a teacher or a member is trained by all ranks
         bench = CellWorkbench(run, corpus, loaded, data, phase)
         for call in calls:
             notebook = run.notebook(call.name)
@@ -48,9 +53,7 @@ class CellWorkbench:
 
     def train(self, model: Any) -> float | None:
         """Fine-tune a model in place as the study says, without methods, on the bill of ``compress``."""
-        from kilowit.run.engines.trainer import train
-
-        booking = _Booking(self.phase)
+        train, booking = self._engine(), _Booking(self.phase)
         job = phases.train_job(self.run, self._loaded(model), self.data, [])
         train(replace(job, phase=booking.open, note=self._note))
         gc.collect()  # trainer and callbacks hold each other, and with them the optimizer's state
@@ -59,8 +62,8 @@ class CellWorkbench:
     def train_member(self, method: str, seed: int) -> Any:
         """Load the cell's model anew from `seed` and train it with all methods but `method`; billed as training."""
         from kilowit.parts.pretrained import load_model
-        from kilowit.run.engines.trainer import train
 
+        train = self._engine()
         lengths = self.settings.train.model_dump(include={"max_source_tokens", "max_target_tokens"})
         calls = tuple(call for call in self.run.cell.methods if call.name != method)
         notebooks: dict[str, dict[str, Any]] = {call.name: {} for call in calls}
@@ -104,6 +107,12 @@ class CellWorkbench:
         longest = settings.train.max_target_tokens
         targets = tokenize_texts(generated.texts, loaded.tokenizer, "text_target", longest)
         return [target if text else None for text, target in zip(generated.texts, targets, strict=True)]
+
+    def _engine(self) -> Callable[[TrainJob], TrainResult]:
+        """Return the cell's own engine: the data may be laid out for it."""
+        from kilowit.run.engines import load_engine
+
+        return load_engine(choose_engine(self.run.settings, self.run.cell.methods))
 
     def _loaded(self, model: Any) -> LoadedModel:
         """Return the cell's card around another model, which is put on the device."""

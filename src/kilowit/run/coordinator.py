@@ -21,10 +21,12 @@ from kilowit.run.executor_local import Executor, LocalExecutor
 from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import CellStart, Progress
 from kilowit.run.recover import close_dead_runs, close_run
+from kilowit.run.search import SearchRun
 from kilowit.run.signals import StopRequests
 from kilowit.run.watch import watch
 from kilowit.store import RunFolder, Store
 from kilowit.study import Study
+from kilowit.study_search import Search
 
 # Ended without a verdict on the cell: a later `kilowit run` tries it anew. All other failures are results.
 TRIED_ANEW_KINDS: Final = frozenset({"interrupted", "killed", "disk_full", "error"}) | RETRIED_KINDS
@@ -103,6 +105,13 @@ def ordered_cells(study: Study) -> list[Cell]:
     return cells
 
 
+@dataclass(frozen=True)
+class _NotRun:
+    """A cell that was not started; `reason` is empty when the person has stopped the study."""
+
+    reason: str
+
+
 @dataclass
 class _Session:
     """One call of `run_study` while it holds the machine."""
@@ -144,30 +153,72 @@ class _Session:
         for position, cell in enumerate(ordered_cells(self.study), start=1):
             if self.stop.is_requested():
                 return
-            if not self._is_settled(cell, known[cell.key]):
+            if self.study.search is not None and not cell.is_baseline:
+                self._search(self.study.search, cell, position, lock)
+            elif not self._is_settled(cell, known[cell.key]):
                 self._run_cell(cell, position, lock)
 
     def _run_cell(self, cell: Cell, position: int, lock: MachineLock) -> None:
+        earlier = [record for record in self.store.records() if record.cell_key == cell.key]
+        if self._is_settled(cell, earlier):
+            return
+        ended = self._run_to_end(cell, earlier, position, lock)
+        if isinstance(ended, _NotRun):
+            if ended.reason:
+                self.left_out.append((cell.label, ended.reason))
+                self.progress.cell_passed_over(cell.label, f"left out, {ended.reason}")
+        else:
+            self._count(ended)
+
+    def _run_to_end(
+        self, cell: Cell, earlier: Sequence[Record], position: int, lock: MachineLock
+    ) -> Record | _NotRun | None:
+        """Run a cell until it has a result; None if it left a record that cannot be read."""
+        num_earlier = len(earlier)
         for num_tries in range(1, MAX_ATTEMPTS + 1):
-            records = self.store.records()
-            earlier = [record for record in records if record.cell_key == cell.key]
-            if num_tries == 1 and self._is_settled(cell, earlier):
-                return
-            if reason := self._reason_to_leave_out(cell, records):
-                self.left_out.append((cell.label, reason))
-                self.progress.cell_passed_over(cell.label, f"left out, {reason}")
-                return
+            if reason := self._reason_to_leave_out(cell, self.store.records()):
+                return _NotRun(reason)
             self._check_disk()
             if self.run_ids:
                 self.stop.sleep(self.study.measure.cooldown_second)
             if self.stop.is_requested():
-                return
-            folder = self.store.create(cell.to_dict(), label=cell.label, cell_key=cell.key, attempt=1 + len(earlier))
+                return _NotRun("")
+            attempt = num_earlier + num_tries
+            folder = self.store.create(cell.to_dict(), label=cell.label, cell_key=cell.key, attempt=attempt)
             record = self._attempt(cell, folder, position, lock)
             if record is None or record.error_kind not in RETRIED_KINDS or num_tries == MAX_ATTEMPTS:
-                self._count(record)
-                return
+                break
             self.progress.note(f"{cell.label}: trying again, {record.error_kind} says nothing about the cell")
+        return record
+
+    def _search(self, search: Search, template: Cell, position: int, lock: MachineLock) -> None:
+        """Run a search, which counts as one cell of the study: it is done when its winners are."""
+        left_out: list[str] = []
+
+        def run_cell(cell: Cell, earlier: Sequence[Record]) -> Record | None:
+            ended = self._run_to_end(cell, earlier, position, lock)
+            if isinstance(ended, _NotRun):
+                left_out.append(ended.reason)
+                return None
+            if ended is None or (ended.error_kind == "interrupted" and self.stop.is_requested()):
+                return None
+            return ended
+
+        def is_result(record: Record) -> bool:
+            return record.error_kind not in TRIED_ANEW_KINDS and not self.options.retry_failed
+
+        end = SearchRun(template, search, self.store, run_cell, is_result, self.progress.note).run()
+        if reason := next((reason for reason in left_out if reason), None):
+            self.left_out.append((template.label, reason))
+            self.progress.cell_passed_over(template.label, f"search left unfinished, {reason}")
+        elif end.is_complete and not end.winners:
+            self.num_failed += 1
+            self.progress.cell_passed_over(template.label, "no trial of its search has a result")
+        elif end.is_complete and not end.num_run:
+            self.num_skipped += 1
+            self.progress.cell_passed_over(template.label, f"searched before, won by {end.winners[0].run_id}")
+        elif end.is_complete:
+            self.num_finished += 1
 
     def _is_settled(self, cell: Cell, earlier: Sequence[Record]) -> bool:
         """Count and report a cell that needs no run."""

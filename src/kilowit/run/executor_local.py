@@ -6,6 +6,7 @@ locks, the machine's and its folder's, so that both last exactly as long as it d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -83,7 +84,7 @@ class LocalExecutor:
 
 
 class LocalJob:
-    """One worker process and its group."""
+    """One worker process and its session."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -93,10 +94,10 @@ class LocalJob:
         """Return the exit status, negative for a signal, or None while it runs."""
         if self._process.returncode is not None:
             return self._process.returncode
-        # WNOWAIT keeps the pid ours until the group is gone: children that outlive their worker would be metered next.
+        # WNOWAIT keeps the pid ours until its session is gone: what outlives a worker would be metered next.
         if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             return None
-        os.killpg(self.pid, signal.SIGKILL)
+        _end_session(self.pid)
         return self._process.wait()
 
     def terminate(self) -> None:
@@ -107,5 +108,16 @@ class LocalJob:
     def kill(self) -> None:
         """End it and all that it started, now, and wait until it is gone."""
         if self.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            _end_session(self.pid)
             self._process.wait()
+
+
+def _end_session(session: int) -> None:
+    """End the group that leads a session, then whoever in the session has a group of his own, as a judge has."""
+    import psutil
+
+    os.killpg(session, signal.SIGKILL)
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == session:
+                os.kill(pid, signal.SIGKILL)

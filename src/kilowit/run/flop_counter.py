@@ -25,13 +25,17 @@ class StepFlop:
         return self.total / self.forward
 
 
-def count_step(forward: Callable[[], Any], backward: Callable[[Any], None], device: torch.device) -> StepFlop:
+def count_step(
+    forward: Callable[[], Any], backward: Callable[[Any], None], device: torch.device, *, is_compiled: bool = False
+) -> StepFlop:
     """Run one step under torch's FlopCounterMode.
 
     On a CPU the fused attention has no entry in torch's table and would count 0: the plain one is used for this step.
+    What is compiled runs plainly for this step: torch compiles nothing, ever, that it first meets under the counter.
     """
+    plain_calls = torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
     plain_attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-    with plain_attention, FlopCounterMode(display=False) as counter:
+    with plain_calls, plain_attention, FlopCounterMode(display=False) as counter:
         loss = forward()
         forward_flop = counter.get_total_flops()
         backward(loss)

@@ -12,20 +12,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kilowit import parts
 from kilowit.cell import Cell, model_name
+from kilowit.errors import DataError
 from kilowit.meter import Meter
 from kilowit.parts.catalogue import cautions, hub_id
 from kilowit.parts.dataset import Corpus
-from kilowit.parts.dataset_card import dataset_facts
-from kilowit.parts.method import MethodCall, TrainedRun, TrainingCallback, plan_settings, require_machine
+from kilowit.parts.dataset_card import dataset_facts, tokenized_facts
+from kilowit.parts.method import (
+    MethodCall,
+    TrainedRun,
+    TrainingCallback,
+    choose_engine,
+    plan_settings,
+    require_machine,
+)
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.runtime_support import require_packages
 from kilowit.parts.tokenized import TokenizedSplit, TrainingData
-from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score, ServedRuntime
+from kilowit.record import DatasetFacts, MethodEvidence, ModelFacts, Score
 from kilowit.run.method_evidence import gather_evidence, refuse_unapplied
 from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
-from kilowit.run.predictions import add_scores, write_predictions
+from kilowit.run.predictions import write_predictions
 from kilowit.run.ranks import ALONE, Rank
 from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
+from kilowit.served import ServedRuntime
 from kilowit.settings import Settings
 from kilowit.store import RunFolder
 
@@ -106,7 +115,10 @@ def download(run: CellRun) -> None:
     """Fetch what is not on this machine yet; no phase where no part fetches anything."""
     module = parts.load("datasets", run.cell.dataset["name"])
     fetches_dataset, fetches_model = hasattr(module, "fetch"), hub_id(run.cell.model) is not None
-    if not (fetches_dataset or fetches_model):
+    for call in run.cell.metric_calls:
+        call.require_packages()  # now, and not once the model is trained
+    metrics = [call for call in run.cell.metric_calls if call.needs_fetch]
+    if not (fetches_dataset or fetches_model or metrics):
         return
     with run.phase("download"):
         if fetches_dataset:
@@ -115,6 +127,8 @@ def download(run: CellRun) -> None:
             from kilowit.parts.pretrained import fetch
 
             fetch(run.cell.model)
+        for call in metrics:
+            call.fetch()
 
 
 def read_corpus(run: CellRun) -> Corpus:
@@ -124,6 +138,19 @@ def read_corpus(run: CellRun) -> Corpus:
         for text in corpus.notes:
             run.meter.note("dataset", text)
         return corpus
+
+
+def judged_on(corpus: Corpus, split: str) -> Corpus:
+    """Return a corpus whose test split is the one that summaries are to be judged on.
+
+    Raises:
+        DataError: that split is empty.
+    """
+    if split == "test":
+        return corpus
+    if not len(corpus.validation):
+        raise DataError("the validation split is empty", hint="Give the dataset one, or predict.split: test.")
+    return replace(corpus, test=corpus.validation, notes=(*corpus.notes, "judged on the validation split"))
 
 
 def _dataset_options(cell: Cell) -> Any:
@@ -168,11 +195,12 @@ def prepare(run: CellRun, corpus: Corpus, loaded: LoadedModel) -> tuple[Training
 
         lengths = run.settings.train.model_dump(include={"max_source_tokens", "max_target_tokens"})
         train, validation, test = (
-            tokenize_split(split, loaded.tokenizer, prefix=loaded.family.prefix, **lengths)
+            tokenize_split(split, loaded.tokenizer, prefix=loaded.family.prefix, prompt=loaded.prompt, **lengths)
             for split in (corpus.train, corpus.validation, corpus.test)
         )
         phase.count(num_examples=len(train) + len(validation) + len(test))
-        run.dataset = dataset_facts(corpus, loaded.tokenizer, loaded.family.prefix, **lengths)
+        if run.rank.is_first:
+            run.dataset = tokenized_facts(corpus, train, validation, test, **lengths)
         data: TrainingData = run.call_methods("on_data", TrainingData(train, validation))
         return data, test
 
@@ -200,8 +228,9 @@ def fine_tune(run: CellRun, loaded: LoadedModel, data: TrainingData) -> None:
         CellFailure: divergence, or a method that was not applied.
     """
     with run.phase("warmup") as phase:  # the import takes seconds
-        from kilowit.run.engines.trainer import train
+        from kilowit.run.engines import load_engine
 
+        train = load_engine(choose_engine(run.settings, run.cell.methods))
         _tune(run, loaded, data, phase)
         job = train_job(run, loaded, data, callbacks_of(run.cell.methods, run.notebooks))
     result = train(job)
@@ -325,6 +354,7 @@ def predict_by_baseline(run: CellRun, corpus: Corpus) -> list[str]:
         options = module.Options.model_validate(run.cell.model.get("options", {}))
         summarizer = module.summarizer(options, corpus.name)
         run.model = ModelFacts(name=model_name(run.cell.model), family=name, source="baseline")
+    with run.phase("prepare"):
         run.dataset = dataset_facts(corpus)
     with run.phase("predict") as phase:
         generated = summarize_each(summarizer, corpus.test.documents, run.progress("predict", len(corpus.test)))
@@ -345,16 +375,3 @@ def _leave_predictions(run: CellRun, phase: Any, corpus: Corpus, generated: Gene
     if generated.latency_second:
         phase.set(**latency_percentiles(generated.latency_second))
     phase.set(disk_kept_byte=run.folder.predictions_path.stat().st_size)
-
-
-def score(run: CellRun, corpus: Corpus, predictions: Sequence[str]) -> None:
-    """Score the summaries with every metric of the study, and put the values beside each summary."""
-    with run.phase("score") as phase:
-        per_example: dict[str, list[float]] = {}
-        for name in run.cell.metrics:
-            module = parts.load("metrics", name)
-            sources = {"sources": corpus.test.documents} if getattr(module, "NEEDS_SOURCE", False) else {}
-            result = module.score(predictions, corpus.test.summaries, **sources)
-            run.scores += result.scores
-            per_example |= result.per_example
-        phase.count(num_examples=add_scores(run.folder.predictions_path, per_example))

@@ -17,15 +17,22 @@ def write_predictions(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     temporary.replace(path)
 
 
-def add_scores(path: Path, per_example: Mapping[str, Sequence[float]]) -> int:
+def add_scores(
+    path: Path,
+    per_example: Mapping[str, Sequence[float]],
+    contributions: Mapping[str, Sequence[float]] | None = None,
+) -> int:
     """Put the values of each example beside its summary; return the number of examples.
 
     Args:
         per_example: by metric, in the order of the lines.
+        contributions: of the scores that are no means, what each example adds to them.
     """
     with path.open(encoding="utf-8") as file:  # not splitlines(): a summary may hold U+2028
         rows = [json.loads(line) for line in file]
     for i, row in enumerate(rows):
         row["scores"] = {name: round(values[i], 6) for name, values in per_example.items()}
+        if contributions:
+            row["contributions"] = {name: round(values[i], 6) for name, values in contributions.items()}
     write_predictions(path, rows)
     return len(rows)

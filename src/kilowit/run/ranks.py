@@ -74,10 +74,10 @@ class Rank:
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
     def join(self) -> Any:
-        """Enter the process group, if there is one; return this rank's device."""
+        """Enter the process group, if there is one and it is not entered yet; return this rank's device."""
         import torch
 
-        if self.folder is not None:
+        if self.folder is not None and not torch.distributed.is_initialized():
             on_cuda = torch.cuda.is_available()
             if on_cuda:
                 torch.cuda.set_device(self.number)

@@ -19,13 +19,14 @@ import torch
 from kilowit.parts.dataset import Corpus
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.runtime import GenerateOptions
-from kilowit.record import PhaseFigures, ServedRuntime, ServedScenario
+from kilowit.record import PhaseFigures
 from kilowit.run.failure import classify
 from kilowit.run.generate import generation_config
 from kilowit.run.model_facts import folder_byte
 from kilowit.run.phases import CellRun
 from kilowit.run.runtime import model_folder, options_of
 from kilowit.run.summaries import latency_percentiles
+from kilowit.served import ServedRuntime, ServedScenario
 from kilowit.serving.agreement import agreement
 from kilowit.serving.folder import export_folder, precision_of
 from kilowit.serving.scenarios import Served, play, warm_up

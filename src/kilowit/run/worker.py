@@ -28,6 +28,8 @@ from kilowit.run.environment import describe_environment
 from kilowit.run.failure import Failure, Stopped, classify
 from kilowit.run.phases import CellRun
 from kilowit.run.ranks import Rank
+from kilowit.run.score import score
+from kilowit.run.untrained import leave_untrained
 from kilowit.serving.process import prepare_process
 from kilowit.settings import Precision
 from kilowit.store import RunFolder
@@ -102,7 +104,7 @@ def run_phases(run: CellRun) -> None:
         phases.idle(run)
         phases.download(run)
     run.rank.meet()
-    corpus = phases.read_corpus(run)
+    corpus = phases.judged_on(phases.read_corpus(run), run.settings.predict.split)
     if run.cell.is_baseline:
         predictions = phases.predict_by_baseline(run, corpus)
     else:
@@ -110,12 +112,12 @@ def run_phases(run: CellRun) -> None:
         data, test = phases.prepare(run, corpus, loaded)
         data = compress(run, corpus, loaded, data)
         phases.adapt(run, loaded)
-        phases.fine_tune(run, loaded, data)
+        (phases.fine_tune if run.settings.trains else leave_untrained)(run, loaded, data)
         if not run.rank.is_first:
             return
         phases.save(run, loaded)
         predictions = phases.predict(run, corpus, loaded, test)
-    phases.score(run, corpus, predictions)
+    score(run, corpus, predictions)
     if run.settings.serve is not None and not run.cell.is_baseline:
         from kilowit.run.serve import serve
 

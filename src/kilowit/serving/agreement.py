@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kilowit import parts
-from kilowit.record import ScoreDifference, ServedAgreement
+from kilowit.served import ScoreDifference, ServedAgreement
 from kilowit.serving.summarizer import Written
 from kilowit.statistics.contrast import contrast_of_outputs, judged
 

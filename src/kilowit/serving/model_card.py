@@ -11,12 +11,16 @@ from typing import Any, Final
 
 import yaml
 
+from kilowit.cell import Cell
 from kilowit.factors.derive import Derived, derive
 from kilowit.meter import MeterResult
 from kilowit.parts.text_codec import Manifest
-from kilowit.record import MAKING, PhaseFigures, Record, ServedRuntime, ServedScenario
-from kilowit.serving.source import Source
-from kilowit.settings import FactorSettings
+from kilowit.record import PhaseFigures, Record
+from kilowit.served import ServedRuntime, ServedScenario
+from kilowit.serving.folder import precision_of
+from kilowit.serving.making import making_figures
+from kilowit.serving.source import DEFAULT_RUNTIME, Source
+from kilowit.settings import FactorSettings, RuntimeSettings
 
 CARD_FILE: Final = "README.md"
 SCRIPT_FILE: Final = "summarize.py"  # left by runtimes that can run without kilowit
@@ -39,11 +43,10 @@ def model_card(
     """
     record = None if source.run is None else source.run.record
     priced = factors if factors is not None and factors.model_dump(exclude_none=True) else _factors_of(record)
-    making = None if record is None else _making(record)
+    making = None if record is None else making_figures(record)
     made = None if making is None else _derived(making, priced)
-    front = yaml.safe_dump(
-        _front_matter(manifest, record, made, priced), sort_keys=False, allow_unicode=True, width=100
-    )
+    facts = _front_matter(source, manifest, record, made, priced)
+    front = yaml.safe_dump(facts, sort_keys=False, allow_unicode=True, width=100)
     sections = [
         f"# {manifest.name}",
         f"A summarizer of the family {manifest.family} ({manifest.source}), exported by kilowit for the runtime "
@@ -63,25 +66,12 @@ def _factors_of(record: Record | None) -> FactorSettings:
     return FactorSettings() if record is None else FactorSettings.model_validate(record.cell.get("factors") or {})
 
 
-def _making(record: Record) -> PhaseFigures:
-    """Return what making the model took: its phases from preparation to saving."""
-    rows = [phase for phase in record.phases if phase.phase in MAKING]
-
-    def total(name: str) -> float | None:
-        known = [value for row in rows if (value := getattr(row, name)) is not None]
-        return sum(known) if known else None
-
-    names = ("energy_total_joule", "energy_total_joule_low", "energy_total_joule_high")
-    second = sum(row.wall_second for row in rows)
-    return PhaseFigures(phase="making", wall_second=second, **{name: total(name) for name in names})  # type: ignore[arg-type]
-
-
 def _derived(figures: PhaseFigures, factors: FactorSettings) -> Derived:
     return derive(figures, region=factors.region, machine=factors.machine, pue=factors.pue)
 
 
 def _front_matter(
-    manifest: Manifest, record: Record | None, made: Derived | None, factors: FactorSettings
+    source: Source, manifest: Manifest, record: Record | None, made: Derived | None, factors: FactorSettings
 ) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": _LIBRARIES.get(manifest.runtime, manifest.runtime),
@@ -91,9 +81,11 @@ def _front_matter(
         "license_name": "see-below",
     }
     if record is not None and record.dataset is not None:
-        front["datasets"] = [record.dataset.name]
+        if record.dataset.source.startswith("hub:"):  # the hub knows no other names
+            front["datasets"] = [record.dataset.source.removeprefix("hub:").partition("@")[0]]
         front["metrics"] = sorted({"rouge" if s.metric.startswith("rouge") else s.metric for s in record.scores})
-        front["model-index"] = [_results(manifest, record)]
+        if _is_as_scored(manifest, source, record):
+            front["model-index"] = [_results(manifest, record)]
     if manifest.source.startswith("hub:") or (record and record.model and record.model.source.startswith("hub:")):
         origin = record.model.source if record is not None and record.model is not None else manifest.source
         front["base_model"] = origin.removeprefix("hub:").partition("@")[0]
@@ -101,9 +93,7 @@ def _front_matter(
         front["co2_eq_emissions"] = {
             "emissions": round(1000 * (made.co2e_operational_kg + (made.co2e_embodied_kg or 0.0)), 6),
             "source": f"kilowit; {record.measurement_signature}",
-            "training_type": "fine-tuning"
-            if (record.model and "scratch" not in record.model.source)
-            else "pre-training",
+            "training_type": "pre-training" if _is_from_scratch(record) else "fine-tuning",
             "geographical_location": factors.region or _UNKNOWN,
             "hardware_used": _hardware(record),
         }
@@ -112,6 +102,17 @@ def _front_matter(
 
 def _is_from_scratch(record: Record) -> bool:
     return record.model is not None and record.model.source.startswith("scratch:")
+
+
+def _is_as_scored(manifest: Manifest, source: Source, record: Record) -> bool:
+    """Whether the run's scores are of this runtime and precision: transformers writes as torch in fp32 does.
+
+    What a method exported in its own way is not made again here, and its scores are not claimed.
+    """
+    if any(hasattr(call.module, "compress_trained") for call in Cell.from_dict(record.cell).methods):
+        return False
+    chosen = source.runtime or RuntimeSettings(name=DEFAULT_RUNTIME)
+    return (chosen.name, precision_of(chosen)) == (manifest.runtime, manifest.precision)
 
 
 def _results(manifest: Manifest, record: Record) -> dict[str, Any]:

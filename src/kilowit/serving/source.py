@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from kilowit.cell import Cell
-from kilowit.errors import PartError, StoreError
+from kilowit.errors import PartError, StoreError, StudyError, near_name_hint
+from kilowit.parts import catalogue
+from kilowit.parts.method import plan_settings
 from kilowit.parts.runtime import GenerateOptions
 from kilowit.parts.text_codec import MANIFEST_FILE, Manifest
 from kilowit.settings import PredictSettings, RuntimeSettings
@@ -77,14 +82,17 @@ def _of_run(run: RunFolder) -> Source:
             place=str(run.path),
             hint="Run the study again with --set measure.keep_model=true.",
         )
+    config = catalogue.read_config(run.model_path)
+    family = catalogue.family_of(config, place=str(run.model_path))
+    settings = plan_settings(cell.settings, cell.methods, family.name)  # a method may name the runtime
     return Source(
         run.model_path,
         cell.label,
         f"run:{run.run_id}",
         run=run,
-        runtime=cell.settings.predict.runtime,
-        predict=cell.settings.predict,
-        max_source_tokens=cell.settings.train.max_source_tokens,
+        runtime=settings.predict.runtime,
+        predict=settings.predict,
+        max_source_tokens=settings.train.max_source_tokens,
     )
 
 
@@ -98,3 +106,23 @@ def generate_options(own: GenerateOptions, *asked: PredictSettings) -> GenerateO
         changes |= {name: value for name in (*_OPTIONS, "batch_size") if (value := getattr(settings, name)) is not None}
     options = replace(own, **changes)
     return replace(options, min_new_tokens=min(options.min_new_tokens, options.max_new_tokens))
+
+
+def predict_settings(options: Mapping[str, Any]) -> PredictSettings:
+    """Return options of a call, named as in a study's ``predict``; None = not said.
+
+    Raises:
+        StudyError: there is no such option, or its value cannot be.
+    """
+    written = {name: value for name, value in options.items() if value is not None}
+    known = (*_OPTIONS, "batch_size")
+    for name in written:
+        if name not in known:
+            raise StudyError(f'no option "{name}"', hint=near_name_hint(name, known))
+    try:
+        return PredictSettings.model_validate(written)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"]) or None
+        text = first["msg"].removeprefix("Value error, ")
+        raise StudyError(text, place=place, hint="docs/reference/study.md, predict, says what it may be.") from error

@@ -26,8 +26,8 @@ from kilowit.parts.runtime_support import check_runtime, require_packages, suppo
 from kilowit.parts.summarizer_folder import describe, open_codec
 from kilowit.parts.text_codec import TextCodec
 from kilowit.serving.folder import export_folder, precision_of
-from kilowit.serving.source import DEFAULT_RUNTIME, Source, find_source, generate_options
-from kilowit.settings import PredictSettings, RuntimeSettings
+from kilowit.serving.source import DEFAULT_RUNTIME, Source, find_source, generate_options, predict_settings
+from kilowit.settings import RuntimeSettings
 
 Device = Literal["cpu", "cuda"]
 AT_ONCE: Final = 16  # batches that are given to the runtime together, for it to sort by length
@@ -138,12 +138,12 @@ def load_summarizer(
     Raises:
         PartError: no such model or runtime, a pair that does not go together, or a package that is missing.
         StoreError: a run that kept no model.
-        StudyError: an option of `predict` that there is none of.
+        StudyError: an option of `predict` that there is none of, or a value that cannot be.
 
     Example:
         >>> load_summarizer("facebook/bart-large-cnn", runtime="torch_fast", num_beams=4)  # doctest: +SKIP
     """
-    asked = PredictSettings.model_validate({k: v for k, v in predict.items() if v is not None})
+    asked = predict_settings(predict)
     source = find_source(model, revision=revision)
     chosen = chosen_runtime(source, runtime, precision, num_threads)
     found = _open(source, chosen, device, max_source_tokens)

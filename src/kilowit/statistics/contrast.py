@@ -84,8 +84,15 @@ def _adjusted(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else next(adjusted) for p in p_values]
 
 
-def contrast_of_outputs(a: Sequence[float], b: Sequence[float]) -> Contrast:
+def contrast_of_outputs(
+    a: Sequence[float], b: Sequence[float], *, alone: tuple[Sequence[float], Sequence[float]] | None = None
+) -> Contrast:
     """Compare two lists of scores of the same examples: paired bootstrap interval, sign flips, wins.
+
+    Args:
+        a: by example; of a corpus score what each example adds to it.
+        b: likewise.
+        alone: the scores of the examples each by itself, for wins and losses; None = these.
 
     Raises:
         DataError: different numbers of examples, none, or a value that is not finite.
@@ -100,7 +107,8 @@ def contrast_of_outputs(a: Sequence[float], b: Sequence[float]) -> Contrast:
     p_value = sign_flip_p(differences)
     value = math.fsum(differences) / len(differences)
     interval = Interval(value) if len(a) == 1 else percentile_interval(value, resampled_means([differences])[0])
-    return Contrast(interval, p_outputs=p_value, **_counts(differences))
+    counted = differences if alone is None else [x - y for x, y in zip(*alone, strict=True)]
+    return Contrast(interval, p_outputs=p_value, **_counts(counted))
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,7 @@ class System:
     runs: Runs
     means: Runs  # of `resample.resampled_means`
     is_trained: bool = True  # False: no seed changes it, and one run says all
+    alone: Runs | None = None  # of a corpus score, whose runs are contributions: each example by itself, for wins
 
 
 def contrast_of_systems(a: System, b: System, *, paired: bool) -> Contrast:
@@ -135,7 +144,7 @@ def contrast_of_systems(a: System, b: System, *, paired: bool) -> Contrast:
         scaled_interval(value, draws, spread, min(num_runs, default=1)),
         p_outputs=sign_flip_p(differences),
         p_method=spread.p_value(value) if is_repeated else None,
-        **_counts(differences),
+        **_counts([x - y for x, y in zip(_by_example(a.alone or a.runs), _by_example(b.alone or b.runs), strict=True)]),
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,7 +99,8 @@ def drawn_cost(values: Sequence[float], num_draws: int, stream: int) -> list[flo
     if len(values) < MIN_REPEATS or min(values) <= 0:
         return [mean] * num_draws
     error = math.sqrt(variance_of_mean([math.log(value) for value in values]))
-    return [mean * math.exp(error * t) for t in student_draws(len(values) - 1, num_draws, stream)]
+    largest = math.log(sys.float_info.max) - max(0.0, math.log(mean)) - 1  # three wild repeats can ask for more
+    return [mean * math.exp(min(error * t, largest)) for t in student_draws(len(values) - 1, num_draws, stream)]
 
 
 def student_draws(degrees_of_freedom: int, num_draws: int, stream: int) -> list[float]:

@@ -32,6 +32,7 @@ _EXACT_BIT: Final = 52  # whole numbers up to 2^53 are exact in a float64
 _MAX_VALUE_BIT: Final = 32
 _LANE_BIT: Final = 64
 _WORDS_AT_ONCE: Final = 1 << 18
+_MIN_LARGE: Final = 4_096  # examples: beyond, counting words is faster than looking places up
 _MAX_CELLS_AT_ONCE: Final = 250_000  # of the matrix of counts: 2 MB, stays in the processor's cache
 
 
@@ -162,43 +163,99 @@ def _limit(num: int) -> int:
     return words // num * num
 
 
+def resampled_sums(table_NK: Any, *, num_resamples: int = NUM_RESAMPLES, generator: random.Random | None = None) -> Any:
+    """Return the column sums of each resample, numpy array of shape (num_resamples, K); the draws of `resampled_means`.
+
+    For scores that are no means (BLEU, chrF), K are the counts that a corpus score is computed from.
+
+    Args:
+        table_NK: numpy array, N examples by K values; sums are exact where these are whole numbers.
+        num_resamples: how many.
+        generator: of the stream of draws; None = a new one with `SEED`.
+    """
+    import numpy as np
+
+    num = len(table_NK)
+    values_NK = np.asarray(table_NK, dtype=np.float64)
+    sums_RK = np.empty((num_resamples, values_NK.shape[1]))
+    stream = _NumpyStream(num, generator or random.Random(SEED))
+    at_once = max(1, _MAX_CELLS_AT_ONCE // num)
+    for start in range(0, num_resamples, at_once):
+        size = min(at_once, num_resamples - start)
+        sums_RK[start : start + size] = stream.counts(size) @ values_NK
+    return sums_RK
+
+
 def _sums_by_numpy(
     columns: Sequence[Sequence[int]], num: int, num_resamples: int, generator: random.Random
 ) -> list[list[int]]:
     import numpy as np
 
     values_NK = np.array(columns, dtype=np.float64).T
-    sums_RK = np.empty((num_resamples, len(columns)))
-    stream = _NumpyStream(num, generator)
-    at_once = max(1, _MAX_CELLS_AT_ONCE // num)
-    for start in range(0, num_resamples, at_once):
-        size = min(at_once, num_resamples - start)
-        drawn_BN = stream.take(size * num).reshape(size, num)
-        drawn_BN += np.arange(size)[:, None] * num
-        counts_BN = np.bincount(drawn_BN.ravel(), minlength=size * num).reshape(size, num).astype(np.float64)
-        sums_RK[start : start + size] = counts_BN @ values_NK
+    sums_RK = resampled_sums(values_NK, num_resamples=num_resamples, generator=generator)
     return [[int(total) for total in column] for column in sums_RK.T.tolist()]
 
 
 class _NumpyStream:
-    """The places that `_draws` yields, as arrays."""
+    """The places that `_draws` yields, counted in arrays.
+
+    numpy's Mersenne Twister, set to where Python's stands, gives the same words three times as fast.
+    """
 
     def __init__(self, num: int, generator: random.Random) -> None:
         import numpy as np
 
-        self._num, self._generator, self._limit = num, generator, _limit(num)
-        self._waiting: Any = np.empty(0, dtype=np.int64)
+        *key, position = generator.getstate()[1]
+        twister = np.random.MT19937()
+        twister.state = {
+            "bit_generator": "MT19937", "state": {"key": np.array(key, dtype=np.uint32), "pos": position}
+        }  # fmt: skip
+        self._generator = np.random.Generator(twister)
+        self._num, self._limit = num, _limit(num)
+        self._waiting: Any = np.empty(0, dtype="<u2" if num <= _MAX_SHORT else "<u4")
 
-    def take(self, size: int) -> Any:
+    def counts(self, size: int) -> Any:
+        """Return how often each example is drawn in each of the next resamples, shape (size, examples)."""
+        import numpy as np
+
+        if _MIN_LARGE <= self._num <= _MAX_SHORT:
+            counts_BN = np.empty((size, self._num))
+            for row in counts_BN:
+                self._count_one(row)
+            return counts_BN
+        drawn_BN = self._take(size * self._num).reshape(size, self._num)
+        drawn_BN += np.arange(size)[:, None] * self._num
+        counts = np.bincount(drawn_BN.ravel(), minlength=size * self._num)
+        return counts.reshape(size, self._num).astype(np.float64)
+
+    def _count_one(self, counts_N: Any) -> None:
+        """Count whole words and fold them: dearer than `_take` for few examples, twice as fast for many."""
+        import numpy as np
+
+        stop, missing = 0, self._num
+        while missing:
+            while stop + missing > len(self._waiting):
+                self._waiting = np.concatenate([self._waiting, self._words()])
+            missing, stop = int(np.count_nonzero(self._waiting[stop : stop + missing] >= self._limit)), stop + missing
+        by_word = np.bincount(self._waiting[:stop], minlength=_MAX_SHORT)
+        self._waiting = self._waiting[stop:]
+        np.sum(by_word[: self._limit].reshape(-1, self._num), axis=0, out=counts_N)
+
+    def _take(self, size: int) -> Any:
         """Return the next `size` places."""
         import numpy as np
 
-        kind, width = ("<u2", 2) if self._num <= _MAX_SHORT else ("<u4", 4)
         pieces, found = [self._waiting], len(self._waiting)
         while found < size:
-            words = np.frombuffer(self._generator.randbytes(width * _WORDS_AT_ONCE), dtype=kind)
+            words = self._words()
             pieces.append((words[words < self._limit] % self._num).astype(np.int64))
             found += len(pieces[-1])
-        whole = np.concatenate(pieces)
+        whole = np.concatenate(pieces).astype(np.int64, copy=False)
         self._waiting = whole[size:]
         return whole[:size].copy()
+
+    def _words(self) -> Any:
+        import numpy as np
+
+        words = self._generator.integers(0, 1 << 32, size=_WORDS_AT_ONCE // 2, dtype=np.uint32).astype("<u4")
+        return words.view("<u2") if self._num <= _MAX_SHORT else words

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from kilowit.errors import StudyError, near_name_hint
-from kilowit.record import PhaseFigures, Record, Score, ServedScenario
+from kilowit.record import PhaseFigures, Record, Score
+from kilowit.served import ServedScenario
 
 _STRUCTURES: Final = ("cell", "environment", "model", "dataset", "methods", "warnings")
 _NAMES: Final = ("label", "recipe", "seed", "model_name", "dataset_name")

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import tempfile
 from pathlib import Path
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilowit.parts.corpus import shuffled_positions
-from kilowit.parts.dataset_card import novel_fraction
+from kilowit.parts.dataset import Corpus, Split
+from kilowit.parts.dataset_card import dataset_facts
 from kilowit.parts.docstring_pair import docstring_pair
+from kilowit.parts.metrics.extractiveness import extraction
+from kilowit.parts.metrics.novelty import ORDERS, novel_fraction
 from kilowit.parts.models import lead, textrank
 from kilowit.parts.sentences import split_sentences
 from kilowit.parts.table_file import read_columns
+from kilowit.parts.text_lengths import MAX_SOURCES, length_bars, length_facts
+from kilowit.parts.words import words
+from kilowit.record import SplitFacts
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=200)
 WORDS = ["Dr.", "He", "ran", "home.", "U.S.", "Why?", "\n", '"Go!"', "(a", "b.)", "3.5"]
@@ -67,12 +75,49 @@ def test_a_shuffle_is_a_permutation_that_the_order_of_rows_does_not_change(ids: 
     assert forward == backward and sorted(forward) == rows
 
 
-@given(TEXT, TEXT)
-def test_novelty_is_a_fraction_and_zero_for_a_copy(document: str, summary: str) -> None:
-    for n in (1, 2):
-        value = novel_fraction([document], [summary], n)
-        assert value is None or 0 <= value <= 1
-        assert novel_fraction([document], [document], n) in (None, 0.0)
+@settings(deadline=None)
+@given(TEXT | PROSE, TEXT | PROSE)
+def test_what_a_summary_takes_is_bounded_and_all_of_it_for_a_copy(document: str, summary: str) -> None:
+    source, target = words(document), words(summary)
+    found = extraction(target, source)
+    assert 0 <= found.coverage <= 1 and 0 <= found.supported_trigram_fraction <= 1
+    assert found.coverage <= found.density <= len(target)  # fragments have at least one word, at most all
+    assert found.compression == (len(source) / len(target) if target else 0)
+    novelty = [novel_fraction(target, source, order) for order in ORDERS]
+    assert all(0 <= value <= 1 for value in novelty)
+    assert [novel_fraction(source, source, order) for order in ORDERS] == [0.0] * len(ORDERS)
+    assert extraction(source, source)[:3] == ((1.0, len(source), 1.0) if source else (0.0, 0.0, 0.0))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(PROSE, PROSE), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_a_card_does_not_depend_on_the_order_of_the_examples(pairs: list[tuple[str, str]], order: Random) -> None:
+    def card(rows: list[tuple[int, tuple[str, str]]]) -> SplitFacts:
+        split = Split([str(i) for i, _ in rows], [d for _, (d, _) in rows], [s for _, (_, s) in rows])
+        corpus = Corpus("mine", "files:csv", "cc0", "text", "title", split, split, split, "f" * 64)
+        return dataset_facts(corpus, max_source=8, max_target=4).splits[0]
+
+    rows = list(enumerate(pairs))
+    assert card(rows) == card(order.sample(rows, len(rows)))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 2_000_000), min_size=1, max_size=50), st.integers(1, 100_000))
+def test_a_distribution_of_lengths_counts_every_text_once(lengths: list[int], maximum: int) -> None:
+    facts = length_facts(lengths, "token", MAX_SOURCES, maximum)
+    assert facts is not None
+    assert sum(facts.num_texts_by_length.values()) == facts.num_texts == len(lengths)
+    shares = list(facts.truncated_fraction.values())
+    assert list(map(int, facts.truncated_fraction)) == sorted({*MAX_SOURCES, maximum})
+    assert shares == sorted(shares, reverse=True) and all(0 <= share <= 1 for share in shares)
+    percentiles = list(facts.percentiles.values())
+    assert percentiles == sorted(percentiles)
+    assert (percentiles[0], percentiles[-1]) == (min(lengths), max(lengths))
+    for limit in MAX_SOURCES:  # each of them ends a bin: figure and table agree
+        longer = sum(num for end, num in facts.num_texts_by_length.items() if int(end) > limit)
+        assert facts.truncated_fraction[str(limit)] == longer / len(lengths)
+    drawn = sum(bar.share_per_octave * (bar.octave_to - bar.octave_from) for bar in length_bars(facts))
+    assert math.isclose(drawn, 1)
 
 
 @given(st.text(max_size=300) | st.lists(st.sampled_from(DOCSTRING_LINES)).map("\n".join))

@@ -208,6 +208,6 @@ def test_the_verb_shows_scores_and_the_comparison(tmp_path: Path, capsys: pytest
     assert "\tbetter" in said.out
     assert "rouge|l:rouge1|stem:porter" in said.err
     assert "one run cannot tell" in said.err
-    assert "compared by their values per example" in said.err
+    assert "compared by what each example adds" in said.err
     assert main(["evaluate", str(one), "--compare", str(two), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["comparison"][0]["verdict"] == "better"

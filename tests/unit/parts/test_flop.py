@@ -16,12 +16,17 @@ transformers = pytest.importorskip("transformers")
 def counted_flop(name: str, num_source_tokens: int, num_target_tokens: int) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
+    from kilowit.parts.causal_model import as_summarizer
+    from kilowit.parts.pretrained import auto_class
+
     family = catalogue.scratch_family(name)
     ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
     config = family.build_config({**family.sizes[name], **ids}, 1024)
     looks_at_values = family.name in ("led", "bigbird_pegasus")
     with torch.device("cpu" if looks_at_values else "meta"):  # meta: shapes alone, no weights, no time
-        model = transformers.AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager").eval()
+        model = auto_class(family).from_config(config, attn_implementation="eager").eval()
+        if family.default_prompt:
+            as_summarizer(model, 0)
         if looks_at_values and family.prepare:
             family.prepare(LoadedModel(model, None, family, "", ""))
         source = torch.zeros(1, num_source_tokens, dtype=torch.long)
@@ -36,7 +41,8 @@ def counted_flop(name: str, num_source_tokens: int, num_target_tokens: int) -> f
     ["bart-tiny", "bart-large", "t5-tiny", "t5-base", "pegasus-mini", "pegasus-large", "led-tiny", "led-mini",
      "bigbird_pegasus-tiny", "bigbird_pegasus-mini", "prophetnet-tiny", "prophetnet-large", "pegasus_x-tiny",
      "pegasus_x-base", "longt5-tiny", "longt5-local-base", "longt5-tglobal-base", "mt5-tiny", "bert2bert-tiny",
-     "unilm-tiny"],
+     "unilm-tiny", "llama-tiny", "smollm2-135m", "qwen2.5-0.5b", "gpt2-tiny", "gpt2-base",
+     "mbart-tiny", "mbart-large"],
 )  # fmt: skip
 @pytest.mark.parametrize(("num_source_tokens", "num_target_tokens"), [(147, 26), (1024, 128)])
 def test_forward_flop_equals_the_flop_counter(name: str, num_source_tokens: int, num_target_tokens: int) -> None:

@@ -9,7 +9,8 @@ import pytest
 from rouge_score.scoring import BootstrapAggregator, Score
 
 from kilowit.errors import DataError, PartError
-from kilowit.parts.resample import hugging_face_medians, mean_intervals, resampled_sums, scores_of_means
+from kilowit.parts.resample import hugging_face_medians, mean_intervals, scores_of_means
+from kilowit.statistics.resample import resampled_means, resampled_sums
 
 TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
@@ -47,7 +48,7 @@ def test_the_interval_is_that_of_the_normal_approximation_when_there_are_many_ex
     values = np.random.default_rng(1).normal(0.4, 0.18, size=2_000)
     interval = mean_intervals({"rouge1": values.tolist()})["rouge1"]
     half = 1.96 * values.std() / math.sqrt(len(values))
-    assert interval.mean == pytest.approx(values.mean())
+    assert interval.value == pytest.approx(values.mean())
     assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05 * half)
 
 
@@ -57,11 +58,11 @@ def test_the_same_seed_gives_the_same_interval_and_another_gives_another() -> No
     assert mean_intervals(columns, seed=5) != mean_intervals(columns, seed=6)
 
 
-def test_all_columns_see_the_same_draws() -> None:
-    table = np.random.default_rng(2).random((30, 2))
-    both = resampled_sums(table, num_resamples=500, seed=3)
-    assert np.allclose(both[:, 1], resampled_sums(table[:, 1:], num_resamples=500, seed=3)[:, 0])
-    assert np.allclose(resampled_sums(np.ones((30, 1)), num_resamples=500), 30.0)
+def test_counts_of_a_corpus_see_the_draws_of_the_means() -> None:
+    for num in (30, 5_000, 70_000):
+        table = np.random.default_rng(2).integers(0, 50, (num, 2))
+        means = resampled_means(table.T.tolist(), num_resamples=20)
+        assert np.allclose(resampled_sums(table, num_resamples=20).T / num, means)
 
 
 def test_one_example_has_a_mean_and_no_interval() -> None:
@@ -78,10 +79,13 @@ def test_what_is_no_score_is_refused_by_place() -> None:
         mean_intervals({"rouge1": [0.1], "rouge2": [0.1, 0.2]})
 
 
-def test_without_numpy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_interval_is_the_same_without_numpy_and_hugging_faces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {name: measures[0] for name, measures in random_columns(60).items()}
+    with_numpy = mean_intervals(columns, num_resamples=200)
     monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(PartError, match="need the package numpy"):
-        mean_intervals({"rouge1": [0.1, 0.2]})
+    assert mean_intervals(columns, num_resamples=200) == with_numpy
+    with pytest.raises(PartError, match="aggregation of Hugging Face needs the package numpy"):
+        hugging_face_medians({name: [values] for name, values in columns.items()}, seed=0)
 
 
 def test_ten_thousand_resamples_of_a_large_test_set_take_less_than_a_second() -> None:

@@ -132,3 +132,12 @@ def test_scores_without_the_stemmer_are_refused() -> None:
     assert "scored without Porter's stemmer, this run with" in refusals(table)
     unstemmed = run("google-t5/t5-base", {"name": "cnn_dailymail"}, signature="rouge|l:all|stem:no|split:newline|v:2")
     assert len(papers(unstemmed).rows) == 2
+
+
+def test_a_recorded_version_of_a_dataset_lets_its_own_rows_stand_and_refuses_the_other() -> None:
+    record = run("google/pegasus-large", {"name": "big_patent", "code": "all"})
+    assert record.dataset is not None
+    table = papers(replace(record, dataset=replace(record.dataset, name="big_patent", version="cased")))
+    assert values(table, "PEGASUS-large (mixed")["rouge1"] == pytest.approx(0.5229)
+    assert not any("(C4)" in str(row[1].value) for row in table.rows)
+    assert "another version of the dataset (lower case); this run's is cased" in refusals(table)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from kilowit.record import Record, ServedRuntime, ServedScenario
+from kilowit.record import Record
 from kilowit.report import contents_of
 from kilowit.report.pricing import Pricing
 from kilowit.report.runs import Run, choices_of
 from kilowit.report.serving import break_even, quotient, served_rows
 from kilowit.report.table import Table
+from kilowit.served import ServedRuntime, ServedScenario
 from kilowit.statistics.interval import Interval
 from report_records import baseline, phase, trained
 

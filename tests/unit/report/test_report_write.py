@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kilowit.errors import PartError, StoreError
-from kilowit.record import PhaseFigures
+from kilowit.record import PhaseFigures, Record
 from kilowit.report import contents_of, write_report
 from kilowit.report.render_html import html_text
 from kilowit.report.table import Table
@@ -43,7 +43,7 @@ def test_sections_stand_in_the_promised_order() -> None:
     titles = [s.title for s in contents_of(study_records()).sections]
     assert titles == [
         "Quality against energy", "The bill", "Environment", "Datasets", "Models", "Trade-offs of the methods",
-        "Benchmark results", "What did not fit or failed", "Factors used", "How to repeat",
+        "Benchmark results", "Serving", "What did not fit or failed", "Factors used", "How to repeat",
     ]  # fmt: skip
 
 
@@ -140,6 +140,40 @@ def test_dataset_table_prefers_what_a_tokenizer_counted() -> None:
     found = table("datasets", study_records())
     assert column(found, "split") == ["train", "validation", "test"]
     assert None not in column(found, "source_tokens_mean")
+
+
+def test_dataset_tables_say_what_each_maximum_cuts_and_mark_the_study_s_own() -> None:
+    found = table("dataset_source_cut", study_records())
+    row = dict(zip([c.key for c in found.columns], found.rows[0], strict=True))
+    assert (row["unit"].value, row["num_texts"].value, row["maximum"].value) == ("tokens", 2000, 512)
+    assert row["truncated_512_fraction"].note.strip() == "◂" and not row["truncated_256_fraction"].note
+    assert row["truncated_512_fraction"].value == row["truncated_fraction"].value
+    targets = table("dataset_target_cut", study_records())
+    assert [c.key for c in targets.columns][-1] == "truncated_512_fraction"
+
+
+def test_dataset_figures_show_lengths_with_the_maximum_and_are_left_out_where_none_was_counted() -> None:
+    section = next(s for s in contents_of(study_records()).sections if s.anchor == "datasets")
+    [figure] = section.figures
+    assert "512: 0.25 % cut" in figure.wide and "median" in figure.wide
+    assert figure.wide.count('class="length-bar"') == figure.narrow.count('class="length-bar"') > 20
+    uncounted = [_without_lengths(record) for record in study_records(num_seeds=1)]
+    section = next(s for s in contents_of(uncounted).sections if s.anchor == "datasets")
+    assert not section.figures
+    assert [t.name for t in section.tables if t.rows] == ["datasets"]
+
+
+def test_baselines_alone_have_lengths_in_words() -> None:
+    found = table("dataset_source_cut", [baseline("lead", number=1)])
+    assert column(found, "unit") == ["words"] * 3
+    assert "no length limit applies" in found.reasons
+
+
+def _without_lengths(record: Record) -> Record:
+    """As records of schema 1 are read: neither lengths nor coverage."""
+    assert record.dataset is not None
+    bare = [replace(s, source_length=None, target_length=None, coverage_mean=None) for s in record.dataset.splits]
+    return replace(record, dataset=replace(record.dataset, splits=bare))
 
 
 def test_equal_labels_are_told_apart_by_what_differs() -> None:

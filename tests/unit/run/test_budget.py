@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import random
+from dataclasses import dataclass, field
+
 import pytest
 
 from kilowit.cell import Cell
@@ -9,7 +13,7 @@ from kilowit.errors import StudyError
 from kilowit.factors import JOULE_PER_KWH
 from kilowit.plan import Estimate, Interval
 from kilowit.record import PhaseFigures, Record
-from kilowit.run.budget import check_budget, refusal, spending_of
+from kilowit.run.budget import check_budget, expected, refusal, spending_of
 from kilowit.study import Study
 
 STUDY = "{name: green, models: [{scratch: bart-tiny}, lead], datasets: [docstrings], seeds: [0, 1], %s}"
@@ -48,7 +52,7 @@ def test_the_next_cell_is_expected_to_take_the_mean_of_its_other_seeds() -> None
     seed_0, seed_1, lead = green.cells
     assert refusal(green, seed_1, [record(seed_0, kwh=0.4)], None) is None  # 0.4 + 0.4 <= 1
     reason = refusal(green, seed_1, [record(seed_0, kwh=0.6)], None)  # 0.6 + 0.6 > 1
-    assert reason == "budget: 0.6 spent + 0.6 expected would pass energy_kwh 1"
+    assert reason == "budget: 0.6 spent + 0.6 expected (up to 0.69) would pass energy_kwh 1"
     assert refusal(green, lead, [record(seed_0, kwh=0.6)], lambda cell: estimate(0.1)) is None  # it still fits
 
 
@@ -97,3 +101,59 @@ def test_dollars_follow_from_wall_time_and_machine() -> None:
 def test_a_limit_in_dollars_without_a_price_is_an_error() -> None:
     with pytest.raises(StudyError, match=r"budget\.cost_usd cannot be kept"):
         check_budget(study(budget="budget: {cost_usd: 5}"))
+
+
+NUM_STUDIES = 200
+FOUR_KINDS = """
+{name: green, models: [{scratch: bart-tiny}], datasets: [docstrings], seeds: [0, 1, 2], budget: {energy_kwh: %s},
+ recipes: {a: [], b: [bf16], c: [{freeze: {modules: [embeddings]}}], d: [sortish]}}
+"""
+
+
+@dataclass
+class SimulatedStudy:
+    """A study whose cells take what they truly take, with noise, and a plan that is off by a common factor."""
+
+    generator: random.Random
+    truth: dict[str, float] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    width: float = 0.0  # the widest interval of a cell that was started, above what was likely
+
+    def __post_init__(self) -> None:
+        self.off = math.exp(self.generator.uniform(-1.0, 1.0))  # the plan's own interval reaches to a third and thrice
+        self.truth = {recipe: math.exp(self.generator.gauss(0.0, 0.7)) for recipe in "abcd"}
+        self.limit = self.generator.uniform(0.2, 1.2) * 3 * sum(self.truth.values())
+        self.study = Study.parse(FOUR_KINDS % self.limit)
+
+    def forecast(self, cell: Cell) -> Estimate:
+        return estimate(self.truth[cell.recipe] / self.off)
+
+    def run(self) -> float:
+        cells = list(self.study.cells)
+        self.generator.shuffle(cells)
+        for cell in cells:
+            if (reason := refusal(self.study, cell, self.records, self.forecast)) is not None:
+                self.refused.append(reason)
+                continue
+            ahead = expected(cell, self.records, self.forecast)
+            assert ahead is not None and ahead.likely.energy_joule is not None and ahead.most.energy_joule is not None
+            reach = ahead.most.energy_joule - ahead.likely.energy_joule
+            unknown = 2 * ahead.likely.energy_joule if not self.records else 0.0  # thrice, less what is likely
+            self.width = max(self.width, max(reach, unknown) / JOULE_PER_KWH)
+            taken = self.truth[cell.recipe] * math.exp(self.generator.gauss(0.0, 0.05))
+            self.records.append(record(cell, kwh=taken))
+        return sum(spending_of(r, cells[0].factors).energy_joule or 0.0 for r in self.records) / JOULE_PER_KWH
+
+
+def test_the_forecast_stops_simulated_studies_before_their_budget() -> None:
+    num_over, shares = 0, []
+    for seed in range(NUM_STUDIES):
+        simulated = SimulatedStudy(random.Random(seed))
+        spent = simulated.run()
+        assert spent <= simulated.limit + simulated.width  # never over by more than one cell's interval
+        num_over += spent > simulated.limit
+        if simulated.refused:
+            shares.append(spent / simulated.limit)
+    assert num_over <= 0.05 * NUM_STUDIES
+    assert sum(shares) / len(shares) > 0.7  # it is not kept by spending little

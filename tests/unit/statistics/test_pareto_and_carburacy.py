@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 import statistics
 
@@ -41,6 +42,12 @@ def test_costs_are_drawn_around_their_mean_and_single_runs_not_at_all() -> None:
     assert statistics.median(drawn) == pytest.approx(11.0, rel=0.01)
     assert drawn_cost([10.0, 12.0], 3, 1) == [11.0, 11.0, 11.0]
     assert drawn != drawn_cost([10.0, 11.0, 12.0], 4000, 2)
+
+
+def test_repeats_of_a_cost_that_lie_worlds_apart_are_drawn_all_the_same() -> None:
+    drawn = drawn_cost([1e100, 1.0, 1.0], 4000, 1)
+    assert all(math.isfinite(cost) and cost >= 0 for cost in drawn)
+    assert max(drawn) > 1e300
 
 
 def test_drawn_t_has_the_tails_of_its_degrees() -> None:

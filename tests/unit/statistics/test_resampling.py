@@ -17,7 +17,7 @@ def column(num: int, seed: int = 0) -> list[float]:
     return [generator.gauss(0.2, 0.15) for _ in range(num)]
 
 
-@pytest.mark.parametrize("num", [1, 2, 7, 31, 819, 65_537])
+@pytest.mark.parametrize("num", [1, 2, 7, 31, 819, 5_000, 65_536, 65_537])
 def test_numpy_and_pure_python_give_the_same_resamples_to_the_last_bit(num: int) -> None:
     columns = [column(num, seed) for seed in range(3)]
     num_resamples = 300 if num < 1000 else 3

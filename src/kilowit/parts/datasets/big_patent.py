@@ -6,14 +6,18 @@ Columns        description, abstract. Ids are row numbers.
 Options        code (all, or one class a ... h, y).
 From           NortheasternUniversity/big_patent on the hub, converted to parquet: the conversion holds the first 5 GB
                of a split, so `all` is a part of train. Or `path`: a folder with the files.
-Beware         two versions are about: 1.0.0 is tokenized and lower case, 2.1.2 is cased. Scores do not compare. With
-               code: all, give max_train_examples: the whole takes 26 GB of memory.
+Beware         two versions are about: 1.0.0 is tokenized and lower case, 2.1.2 is cased. Scores do not compare. Which
+               one the files hold is told by their letters and recorded: `cased` or `lower case`. With code: all, give
+               max_train_examples: the whole takes 26 GB of memory.
 Licence        CC BY 4.0.
 Source         Sharma et al. 2019, arXiv 1906.03741.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
 from typing import Final, Literal
 
 from pydantic import Field
@@ -28,6 +32,7 @@ from kilowit.parts.hub_dataset import (
     main_route,
 )
 
+NUM_TELLING_DOCUMENTS: Final = 100
 NUM_EXAMPLES_ALL: Final = {"train": 1207222, "validation": 67068, "test": 67072}
 
 
@@ -58,4 +63,15 @@ def fetch(options: Options) -> None:
 
 def load(options: Options) -> Corpus:
     """Load the dataset; raises as `load_hub_dataset` does."""
-    return load_hub_dataset(dataset(options.code), options)
+    corpus = load_hub_dataset(dataset(options.code), options)
+    return replace(corpus, version=version_of(corpus.test.documents))
+
+
+def version_of(documents: Iterable[str]) -> str:
+    """Return `cased` or `lower case`, by the first documents: no column of the files says it.
+
+    >>> version_of(["a method of wetting pipes .", "the device of claim 1"])
+    'lower case'
+    """
+    has_capital = any(text != text.lower() for text in islice(documents, NUM_TELLING_DOCUMENTS))
+    return "cased" if has_capital else "lower case"

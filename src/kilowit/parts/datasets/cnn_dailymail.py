@@ -10,9 +10,9 @@ Source         Hermann et al. 2015, arXiv 1506.03340; See et al. 2017, arXiv 170
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from kilowit.parts.dataset import Corpus
 from kilowit.parts.hub_dataset import (
     HubDataset,
     HubOptions,
@@ -30,20 +30,11 @@ DATASET: Final = HubDataset(
     summary_column="highlights",
     id_column="id",
     config="3.0.0",
+    version="3.0.0",
     routes=(main_route("3.0.0/{split}-*.parquet"), converted_route("3.0.0")),
     num_examples={"train": 287113, "validation": 13368, "test": 11490},
 )
 
-
-class Options(HubOptions):
-    """Where to read it from."""
-
-
-def fetch(options: Options) -> None:
-    """Download the files, unless they are here; raises as `fetch_hub_dataset` does."""
-    fetch_hub_dataset(DATASET, options)
-
-
-def load(options: Options) -> Corpus:
-    """Load the dataset; raises as `load_hub_dataset` does."""
-    return load_hub_dataset(DATASET, options)
+Options = HubOptions
+fetch = partial(fetch_hub_dataset, DATASET)
+load = partial(load_hub_dataset, DATASET)

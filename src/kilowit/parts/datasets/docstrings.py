@@ -58,6 +58,7 @@ def load(options: Options) -> Corpus:
         licence=LICENCE,
         document_column="body",
         summary_column="summary line",
+        revision=harvest.fingerprint,
         notes=notes,
     )
     rows = {name: _rows([pair for pair in harvest.pairs if split_of[pair.package] == name]) for name in SPLITS}

@@ -46,6 +46,7 @@ def dataset(variant: str) -> HubDataset:
         document_column="documents",
         summary_column=SUMMARY_COLUMNS[variant],
         config=variant,
+        version=variant,
         routes=(converted_route(variant, ["train"]), main_route(variant + "/{split}*.parquet", ["train"])),
         num_examples={"train": NUM_EXAMPLES[variant]},
         own_split=(0.1, 0.1),

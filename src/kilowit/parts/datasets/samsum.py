@@ -12,9 +12,9 @@ Source         Gliwa et al. 2019, arXiv 1911.12237.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from kilowit.parts.dataset import Corpus
 from kilowit.parts.hub_dataset import (
     HubDataset,
     HubOptions,
@@ -35,16 +35,6 @@ DATASET: Final = HubDataset(
     num_examples={"train": 14732, "validation": 818, "test": 819},
 )
 
-
-class Options(HubOptions):
-    """Where to read it from."""
-
-
-def fetch(options: Options) -> None:
-    """Download the files, unless they are here; raises as `fetch_hub_dataset` does."""
-    fetch_hub_dataset(DATASET, options)
-
-
-def load(options: Options) -> Corpus:
-    """Load the dataset; raises as `load_hub_dataset` does."""
-    return load_hub_dataset(DATASET, options)
+Options = HubOptions
+fetch = partial(fetch_hub_dataset, DATASET)
+load = partial(load_hub_dataset, DATASET)

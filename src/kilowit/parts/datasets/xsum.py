@@ -10,9 +10,9 @@ Source         Narayan et al. 2018, arXiv 1808.08745.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from kilowit.parts.dataset import Corpus
 from kilowit.parts.hub_dataset import (
     HubDataset,
     HubOptions,
@@ -34,16 +34,6 @@ DATASET: Final = HubDataset(
     num_examples={"train": 204045, "validation": 11332, "test": 11334},
 )
 
-
-class Options(HubOptions):
-    """Where to read it from."""
-
-
-def fetch(options: Options) -> None:
-    """Download the files, unless they are here; raises as `fetch_hub_dataset` does."""
-    fetch_hub_dataset(DATASET, options)
-
-
-def load(options: Options) -> Corpus:
-    """Load the dataset; raises as `load_hub_dataset` does."""
-    return load_hub_dataset(DATASET, options)
+Options = HubOptions
+fetch = partial(fetch_hub_dataset, DATASET)
+load = partial(load_hub_dataset, DATASET)

@@ -21,6 +21,7 @@ from kilowit.settings import Settings
 
 CONFLICTS_WITH: Final = ("adam8bit", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 ADAMW_STATE_BYTE_PER_PARAMETER: Final = 8  # two moments of four bytes
 _STATE: Final = "arXiv 1804.04235, section 3: state of n x m becomes n + m; range ours, from its share of memory"
 EXPECTS: Final = (

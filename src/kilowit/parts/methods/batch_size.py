@@ -12,7 +12,7 @@ Trade-off      train.wall_second x0.3-1.05 | train.energy_total_joule x0.4-1.1 |
 Options        max_batch_size (1024), memory_byte (None = 92 % of the GPU's free memory; needed on a CPU, where what
                counts are the bytes of all tensors and of the optimizer's state), keep_update_size (false)
 Works with     all others.   Conflicts with  gradient_accumulation, which splits what this joins.
-               Never tried over several processes: conflicts with ddp, fsdp, zero, zero_offload.
+               Conflicts with  ddp, fsdp, zero, zero_offload: each process would find a batch of its own.
 Source         McCandlish et al. 2018, arXiv 1812.06162: what larger batches buy, and where it ends. Ranges ours.
 """
 

@@ -8,7 +8,8 @@ When not       On a CPU without AMX or AVX-512 BF16 and on GPUs before Ampere: e
 Trade-off      train.wall_second x0.25-0.75 | train.energy_total_joule x0.25-0.75 | train.memory_gpu_max_byte x0.5-0.95
                | rouge2 -0.005..+0.005 (on a GPU with bf16 tensor cores)
 Options        none
-Works with     freeze, sortish, truncate, early_stopping, adafactor.   Conflicts with  fp16, tf32.
+Works with     freeze, sortish, truncate, early_stopping, adafactor, packing, token_budget, compile; both engines.
+               Conflicts with  bf16_weights, fp16, tf32.
 Source         Kalamkar et al. 2019, arXiv 1905.12322. Step time: nanoT5 (github.com/PiotrNawrot/nanoT5), T5-base v1.1
                on one A100: fp32 4.10 s, bf16 1.30 s. Memory: Micikevicius et al. 2018, arXiv 1710.03740, activations
                halved, weights not.
@@ -21,8 +22,10 @@ from typing import Any, Final
 from kilowit.parts.method import Evidence, Expectation, NoOptions, TrainedRun, TrainingCallback
 from kilowit.settings import Settings
 
-CONFLICTS_WITH: Final = ("fp16", "tf32")
+CONFLICTS_WITH: Final = ("bf16_weights", "fp16", "tf32")
 FAMILIES: Final = None
+WITHOUT_TRAINING: Final = True
+ENGINES: Final = ("trainer", "loop")
 _NANOT5: Final = "nanoT5, T5-base on one A100: x0.32; upper end: our estimate for small batches"
 EXPECTS: Final = (
     Expectation("train.wall_second", 0.25, 0.75, source=_NANOT5),

@@ -30,6 +30,7 @@ from kilowit.settings import Settings
 
 CONFLICTS_WITH: Final = conflicts_of("ctranslate2_int8", "prune")
 FAMILIES: Final = ("bart", "mt5", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("ctranslate2",)
 EXPECTS: Final = expect_on_cpu(0.1, 0.6, 0.02, "ours: benchmarks/runtimes.py, one thread")
 

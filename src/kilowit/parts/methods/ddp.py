@@ -14,8 +14,7 @@ Trade-off      train.wall_second x0.25-1.2 | train.energy_total_joule x0.9-1.5 |
 Options        num_processes (2), bucket_mib (25; gradients sent at once), find_unused_parameters (false; true for
                models that leave parameters without gradient, as LED without global attention)
 Works with     all others but those named.
-               Conflicts with  adam8bit, batch_size, distill, ensemble, fsdp, gradient_accumulation, lora, prune,
-               zero, zero_offload.
+               Conflicts with  batch_size, compile, fsdp, zero, zero_offload.
 Source         Li et al. 2020, arXiv 2006.15704: buckets section 3.2.3. Ranges ours.
 """
 
@@ -29,12 +28,8 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.ranks import Lack, evidence_of, lacks_gpus, spread
 from kilowit.settings import Block, Count, Settings
 
-# adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
-# or batch by themselves and were never tried over several processes.
-CONFLICTS_WITH: Final = (
-    "adam8bit", "batch_size", "distill", "ensemble", "fsdp", "gradient_accumulation", "lora", "prune", "zero",
-    "zero_offload",
-)  # fmt: skip
+# batch_size would find a batch of its own on each process.
+CONFLICTS_WITH: Final = ("batch_size", "compile", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
 _OURS: Final = "ours: an estimate, to be replaced by a measured range"
 EXPECTS: Final = (

@@ -25,6 +25,7 @@ from kilowit.settings import Block, Count, NonNegative, Settings
 
 CONFLICTS_WITH: Final = ("fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: an estimate; the upper end is more validations and no early end"
 EXPECTS: Final = (
     Expectation("train.energy_total_joule", 0.3, 1.05, source=_OURS),

@@ -7,8 +7,8 @@ When not       Where bf16 runs in hardware. With T5 and PEGASUS: pretrained in b
 Trade-off      train.wall_second x0.25-0.75 | train.energy_total_joule x0.25-0.75 | train.memory_gpu_max_byte x0.5-0.95
                | rouge2 -0.005..+0.005 (on a GPU with fp16 tensor cores)
 Options        force (false): try a family that is known to overflow; divergence is then the result
-Works with     ddp, freeze, sortish, truncate, early_stopping, adafactor.   Conflicts with  bf16, tf32, fsdp, zero,
-               zero_offload.
+Works with     ddp, freeze, sortish, truncate, early_stopping, adafactor; the engine trainer.
+               Conflicts with  bf16, bf16_weights, tf32, fsdp, zero, zero_offload.
 Source         Micikevicius et al. 2018, arXiv 1710.03740. Overflow of T5 and PEGASUS: github.com/huggingface/
                transformers issues 4586, 9295, 12225.
 """
@@ -25,8 +25,9 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun, TrainingCall
 from kilowit.parts.methods.bf16 import ForwardDtype
 from kilowit.settings import Block, Settings
 
-CONFLICTS_WITH: Final = ("bf16", "tf32", "fsdp", "zero", "zero_offload")
+CONFLICTS_WITH: Final = ("bf16", "bf16_weights", "tf32", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = None
+WITHOUT_TRAINING: Final = True
 REQUIRES: Final = ("nvidia_gpu",)
 _MIXED: Final = "arXiv 1710.03740: the same tensor-core rate as bf16; range as bf16's card"
 EXPECTS: Final = (

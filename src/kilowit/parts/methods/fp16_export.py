@@ -31,6 +31,7 @@ from kilowit.settings import Settings
 
 CONFLICTS_WITH: Final = conflicts_of("fp16_export")
 FAMILIES: Final = ("bart", "bigbird_pegasus", "mt5", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("onnx", "onnxruntime")
 EXPECTS: Final = expect_on_cpu(0.2, 1.0, 0.003, "ours: benchmarks/runtimes.py, one thread")
 

@@ -29,6 +29,8 @@ from kilowit.settings import Block
 
 CONFLICTS_WITH: Final = ("lora",)
 FAMILIES: Final = None
+ONE_STACK: Final = ("gpt2", "llama", "unilm")  # families without an encoder
+ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: backward FLOPs left out, by torch's counter on BART"
 EXPECTS: Final = (
     Expectation("train.energy_total_joule", 0.5, 0.95, source=_OURS),
@@ -43,6 +45,20 @@ class Options(Block):
     modules: Annotated[list[str], Field(min_length=1)] = Field(
         description="embeddings, encoder, decoder, or patterns of parameter names"
     )
+
+
+def check(options: Options, family: str | None) -> None:
+    """Refuse halves that a family does not have.
+
+    Raises:
+        PartError: the encoder or the decoder of a model whose one stack is both.
+    """
+    halves = [name for name in options.modules if name in ("encoder", "decoder")]
+    if family in ONE_STACK and halves:
+        raise PartError(
+            f'method "freeze": {family} has no {halves[0]} of its own, one stack reads and writes',
+            hint='Name its layers by a pattern, such as "*.layers.0.*", or embeddings.',
+        )
 
 
 def on_model(model: Any, options: Options, facts: dict[str, Any]) -> Any:

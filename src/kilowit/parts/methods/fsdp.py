@@ -14,8 +14,8 @@ Trade-off      train.memory_gpu_max_byte x0.9-2.0 (the sum over the GPUs: a 1/N 
 Options        num_processes (2), reshard_after_forward (true), cpu_offload (false; parameters, gradients and
                optimizer state lie in host memory between their uses; needs a GPU to be a saving)
 Works with     all others but those named.
-               Conflicts with  adafactor, adam8bit, batch_size, ddp, distill, early_stopping, ensemble, fp16,
-               gradient_accumulation, lora, prune, zero, zero_offload.
+               Conflicts with  adafactor, adam8bit, batch_size, compile, ddp, distill, early_stopping, ensemble, fp16,
+               prune, zero, zero_offload.
 Source         Zhao et al. 2023, arXiv 2304.11277; torch.distributed.fsdp.fully_shard. Ranges ours, from 4 + 4 + 8 bytes
                a parameter over N. Not through Trainer or Accelerate: on a CPU they ignore it in silence (measured,
                accelerate 1.15, 2026-11).
@@ -31,11 +31,11 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.ranks import Lack, evidence_of, is_partitioned, lacks_gpus, num_nvidia_gpus, spread
 from kilowit.settings import Block, Settings
 
-# adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
-# or batch by themselves and were never tried over several processes.
+# Tried with two processes: adam8bit quantises blocks of a share and learns something else; distill, ensemble and prune
+# read whole weights while they lie in parts. batch_size would find a batch of its own on each process.
 CONFLICTS_WITH: Final = (
-    "adafactor", "adam8bit", "batch_size", "ddp", "distill", "early_stopping", "ensemble", "fp16",
-    "gradient_accumulation", "lora", "prune", "zero", "zero_offload",
+    "adafactor", "adam8bit", "batch_size", "compile", "ddp", "distill", "early_stopping", "ensemble", "fp16",
+    "prune", "zero", "zero_offload",
 )  # fmt: skip
 FAMILIES: Final = None
 _OURS: Final = "ours: 16 bytes a parameter once over all GPUs; a context, and the layer at hand, on each"

@@ -7,7 +7,7 @@ When not       When they fit: a third more FLOPs buy nothing. A larger batch tha
 Trade-off      train.memory_gpu_max_byte x0.15-0.8 | train.wall_second x1.15-1.45 | train.energy_total_joule x1.15-1.45
                | rouge2 -0.003..+0.003
 Options        none
-Works with     all others.   Conflicts with  nothing. (It is no part of prediction.)
+Works with     all others.   Conflicts with  compile. (It is no part of prediction.)
 Source         Chen et al. 2016, arXiv 1604.06174: memory of n layers falls to their inputs at the price of one more
                forward pass, x1.33 of the FLOPs. Ranges ours, from it.
 """
@@ -20,8 +20,9 @@ from typing import Any, Final
 from kilowit.errors import PartError
 from kilowit.parts.method import Evidence, Expectation, NoOptions, TrainedRun, TrainingCallback
 
-CONFLICTS_WITH: Final = ()
+CONFLICTS_WITH: Final = ("compile",)
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 _CHEN: Final = "arXiv 1604.06174, section 4: one more forward pass is x1.33; range ours"
 EXPECTS: Final = (
     Expectation("train.memory_gpu_max_byte", 0.15, 0.8, source="ours: layer inputs in place of all activations"),
@@ -97,12 +98,15 @@ class CountRecomputed(TrainingCallback):
     def on_train_begin(self, model: Any) -> None:
         """Hook the stacks and their layers."""
         from torch import nn
+        from transformers.pytorch_utils import Conv1D  # GPT-2's linear map
 
-        for stack in (model.get_encoder(), model.get_decoder()):
+        decoder = model.get_decoder()
+        is_one_stack = decoder in set(model.get_encoder().modules())
+        for stack in (decoder,) if is_one_stack else (model.get_encoder(), decoder):
             layers = _layers(stack)
             self.handles.append(stack.register_forward_pre_hook(self._counter(stack, -len(layers))))
             for layer in layers:
-                linear = next(module for module in layer.modules() if isinstance(module, nn.Linear))
+                linear = next(module for module in layer.modules() if isinstance(module, nn.Linear | Conv1D))
                 self.handles.append(linear.register_forward_pre_hook(self._counter(stack, 1)))
 
     def _counter(self, stack: Any, change: int) -> Any:

@@ -31,6 +31,7 @@ from kilowit.settings import Settings
 
 CONFLICTS_WITH: Final = conflicts_of("int8_dynamic")
 FAMILIES: Final = ("bart", "bigbird_pegasus", "mt5", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("onnx", "onnxruntime")
 EXPECTS: Final = expect_on_cpu(0.1, 0.6, 0.01, "ours: benchmarks/runtimes.py, one thread")
 

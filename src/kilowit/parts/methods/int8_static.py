@@ -33,6 +33,7 @@ from kilowit.settings import Block, Count, Settings
 
 CONFLICTS_WITH: Final = conflicts_of("int8_static")
 FAMILIES: Final = ("bart", "bigbird_pegasus", "mt5", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("onnx", "onnxruntime")
 EXPECTS: Final = expect_on_cpu(0.1, 0.6, 0.02, "ours: benchmarks/runtimes.py, one thread")
 

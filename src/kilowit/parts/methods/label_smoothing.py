@@ -7,7 +7,7 @@ When to use    To fine-tune as BART and PEGASUS were (0.1): beam search profits 
 When not       To distil: a teacher's own distribution says more. With a few hundred steps: it slows their fall.
 Trade-off      train.energy_total_joule x0.97-1.1 | rouge2 -0.005..+0.01
 Options        epsilon (0.1)
-Works with     all others.   Conflicts with  nothing. Not beside train.label_smoothing, which says the same.
+Works with     all others.   Conflicts with  fused_loss. Not beside train.label_smoothing, which says the same.
 Source         Szegedy et al. 2016, arXiv 1512.00567, section 7. 0.1 for BART and PEGASUS: arXiv 1910.13461, 1912.08777
                (table 12). Ranges ours. (The stock Trainer's label_smoothing_factor shifts BART's source in place of its
                labels; kilowit computes its own loss.)
@@ -23,8 +23,9 @@ from kilowit.errors import PartError
 from kilowit.parts.method import Evidence, Expectation, TrainedRun, TrainingCallback
 from kilowit.settings import Block, Settings
 
-CONFLICTS_WITH: Final = ()
+CONFLICTS_WITH: Final = ("fused_loss",)
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 NUM_ROWS: Final = 64  # target tokens that epsilon is measured on
 TOLERANCE: Final = 0.25  # of epsilon; logits of half precision are coarse
 EXPECTS: Final = (

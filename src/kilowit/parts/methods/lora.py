@@ -10,9 +10,8 @@ Trade-off      train.memory_gpu_max_byte x0.25-0.85 | train.energy_total_joule x
                (pretrained). Its best learning rate is often ten times that of full fine-tuning.
 Options        r (8), alpha (16), dropout (0.0), modules (None = query and value projections of every attention; else
                names of linear layers, such as [q_proj, k_proj, v_proj, out_proj])
-Works with     all others.   Conflicts with  freeze, which it implies. Needs the package peft: pip install
-               'kilowit[lora]'.
-               Never tried over several processes: conflicts with ddp, fsdp, zero, zero_offload.
+Works with     all others.   Conflicts with  fused_loss, and freeze, which it implies. Needs the package peft: pip
+               install 'kilowit[lora]'.
 Source         Hu et al. 2021, arXiv 2106.09685: section 4.1, choice of matrices section 7.1, quality table 2. Ranges
                ours: gradients and state of 12 bytes a parameter left out.
 """
@@ -29,12 +28,15 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.methods.freeze import checksum
 from kilowit.settings import Block, Count, Positive
 
-CONFLICTS_WITH: Final = ("ddp", "freeze", "fsdp", "zero", "zero_offload")
+CONFLICTS_WITH: Final = ("freeze", "fused_loss")
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("peft",)
 # Query and value projections by the names that the families give them: BART, PEGASUS and most decoders; T5; LED,
-# BigBird and BERT; ProphetNet.
-QUERY_AND_VALUE: Final = ("q_proj", "v_proj", "q", "v", "query", "value", "query_proj", "value_proj")
+# BigBird and BERT; ProphetNet; GPT-2 and Phi-3, where keys are part of the same matrix.
+QUERY_AND_VALUE: Final = (
+    "q_proj", "v_proj", "q", "v", "query", "value", "query_proj", "value_proj", "c_attn", "qkv_proj",
+)  # fmt: skip
 _OURS: Final = "ours: an estimate from what is not trained, for pretrained models"
 EXPECTS: Final = (
     Expectation("train.memory_gpu_max_byte", 0.25, 0.85, source="ours: no gradients and AdamW state, 12 bytes of 16"),
@@ -63,7 +65,7 @@ def on_model(model: Any, options: Options, facts: dict[str, Any]) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
     config = LoraConfig(
-        task_type=TaskType.SEQ_2_SEQ_LM,
+        task_type=TaskType.SEQ_2_SEQ_LM if model.config.is_encoder_decoder else TaskType.CAUSAL_LM,
         r=options.r,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
@@ -95,7 +97,9 @@ def applied(run: TrainedRun, options: Options) -> Evidence:
 
 def on_trained(model: Any, options: Options, facts: dict[str, Any]) -> Any:
     """Add the corrections to the weights; what is left is a model as before, all of it trainable."""
-    merged = facts.pop("adapted").merge_and_unload()
+    adapted = facts.pop("adapted")
+    adapted.base_model.model = model  # where its parts lay on several processes, this is the whole of it
+    merged = adapted.merge_and_unload()
     for parameter in merged.parameters():
         parameter.requires_grad_(True)
     return merged
@@ -108,8 +112,10 @@ def target_names(model: Any, modules: Sequence[str] | None) -> list[str]:
         PartError: one of the names, or none of the usual ones, is a linear layer's.
     """
     from torch import nn
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear map
 
-    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    kinds = (nn.Linear, Conv1D)
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, kinds)}
     names = [name for name in (QUERY_AND_VALUE if modules is None else modules) if name in linear]
     missing = [name for name in modules or () if name not in linear]
     if missing or not names:

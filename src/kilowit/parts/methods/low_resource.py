@@ -29,6 +29,7 @@ from kilowit.settings import Block, Count
 
 CONFLICTS_WITH: Final = ()
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 EXPECTS: Final = (
     Expectation("train.energy_total_joule", 0.001, 1.0, source="ours: steps in proportion to the pairs"),
     Expectation("rouge2", -0.15, 0.005, kind="difference", source="arXiv 1912.08777, table 8 and figure 6; ends ours"),

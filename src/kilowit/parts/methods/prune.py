@@ -19,7 +19,7 @@ Options        kind (heads_layers, magnitude or n_m)
                sparsity (0.5): share of the weights that magnitude sets to zero
                train_first (null): train the whole model in this cell before; null = where its weights are random
 Works with     all others; n_m not with fp16.   Conflicts with  ctranslate2_int8, distill, ensemble.
-               Never tried over several processes: conflicts with ddp, fsdp, zero, zero_offload.
+               Over several processes with ddp. Conflicts with  fsdp, zero, zero_offload, which keep weights in parts.
 Source         Michel et al. 2019, arXiv 1905.10650 (heads); Han et al. 2015, arXiv 1506.02626 (magnitude); Mishra et
                al. 2021, arXiv 2104.08378 (2:4). Ranges ours.
 """
@@ -39,8 +39,9 @@ from kilowit.parts.narrow import matrix_weights, narrow, num_kept
 from kilowit.parts.shrink import Layers, choose_depth, keep_layers, num_layers_of
 from kilowit.settings import Block
 
-CONFLICTS_WITH: Final = ("ctranslate2_int8", "ddp", "distill", "ensemble", "fsdp", "zero", "zero_offload")
+CONFLICTS_WITH: Final = ("ctranslate2_int8", "distill", "ensemble", "fsdp", "zero", "zero_offload")
 FAMILIES: Final = ("bart", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: FLOPs and launches of the parts removed; 1 for magnitude, which removes none"
 EXPECTS: Final = (
     Expectation("predict.energy_total_joule", 0.5, 1.0, source=_OURS),

@@ -7,7 +7,7 @@ When to use    Whenever lengths vary and batches are padded: nearly always.
 When not       Fixed-length inputs; batches of one.
 Trade-off      train.energy_total_joule x0.35-0.9 | train.wall_second x0.35-0.9 | rouge2 -0.005..+0.005
 Options        pool_batches (50): larger pads less, smaller is more random
-Works with     all others.   Conflicts with  nothing. (The Trainer's own sortish_sampler has no code behind it.)
+Works with     all others.   Conflicts with  token_budget. (The Trainer's own sortish_sampler has no code behind it.)
 Source         fastai SortishSampler (Howard et al. 2020, arXiv 2002.04688). Padded work on SAMSum-like lengths, batch
                16: 2.69x the useful FLOPs in random order, 1.11-1.21x sorted (ours, simulated); CPU throughput 6.2 to
                12.7 samples/s (ours).
@@ -28,8 +28,9 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.tokenized import TrainingData, num_padded_tokens, random_order
 from kilowit.settings import Block, Count
 
-CONFLICTS_WITH: Final = ()
+CONFLICTS_WITH: Final = ("token_budget",)
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 SOURCE_STEP: Final = 1.1  # sources within 10 % count as equally long, so that targets can be sorted too
 _OURS: Final = "ours: 2.69x to 1.11-1.21x padded FLOPs simulated, throughput x2.05 on a CPU; upper end: even lengths"
 EXPECTS: Final = (

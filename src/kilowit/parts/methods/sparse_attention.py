@@ -11,8 +11,9 @@ When not       Sources of up to about 1,000 tokens: torch's fused dense attentio
 Trade-off      train.wall_second x0.3-1.3 | train.memory_gpu_max_byte x0.45-1.3 | rouge2 -0.03..+0.005; the gain grows
                with length / window, and is largest with T5, whose bias of S x S is never built
 Options        window (256 tokens on each side), num_global_tokens (1)
-Works with     all others, in bf16 too.   Conflicts with  ctranslate2_int8, fp16_export, int8_dynamic, int8_static. A
-               kept model's folder holds the weights alone: other programs load it with dense attention.
+Works with     all others, in bf16 too, in both engines.   Conflicts with  compile, ctranslate2_int8, fp16_export,
+               int8_dynamic, int8_static, packing.
+               A kept model's folder holds the weights alone: other programs load it with dense attention.
 Source         Beltagy et al. 2020, arXiv 2004.05150, sections 3.1 and 4.1: window and global tokens; blocks as in its
                chunked implementation. Ours, 2026-11, benchmarks/sparse_attention.py, one thread of a busy CPU, torch
                2.13, two encoder layers of width 256, window 128, window over dense: CPU seconds of BART x1.05, 0.84,
@@ -29,8 +30,9 @@ from pydantic import Field
 from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.settings import Block, Count
 
-CONFLICTS_WITH: Final = ("ctranslate2_int8", "fp16_export", "int8_dynamic", "int8_static")
+CONFLICTS_WITH: Final = ("compile", "ctranslate2_int8", "fp16_export", "int8_dynamic", "int8_static", "packing")
 FAMILIES: Final = ("bart", "pegasus", "t5")
+ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: benchmarks/sparse_attention.py on a CPU; an estimate for whole models on a GPU"
 EXPECTS: Final = (
     Expectation("train.wall_second", 0.3, 1.3, source=_OURS),

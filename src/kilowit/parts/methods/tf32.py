@@ -8,7 +8,7 @@ When not       Where bf16 trains: its products are twice as fast and its activat
 Trade-off      train.wall_second x0.3-0.85 | train.energy_total_joule x0.3-0.85 | train.memory_gpu_max_byte x0.97-1.03
                | rouge2 -0.003..+0.003 (against float32 products)
 Options        none
-Works with     all but other number formats.   Conflicts with  bf16, fp16.
+Works with     all but other number formats.   Conflicts with  bf16, bf16_weights, fp16.
 Source         Ampere white paper (NVIDIA 2020), third-generation tensor cores. Step time: nanoT5 (github.com/
                PiotrNawrot/nanoT5), T5-base v1.1 on one A100: fp32 4.10 s, tf32 1.39 s. Not run by us on a GPU yet.
 """
@@ -21,8 +21,9 @@ from kilowit.errors import PlanError
 from kilowit.parts.method import Evidence, Expectation, NoOptions, TrainedRun
 from kilowit.settings import Settings
 
-CONFLICTS_WITH: Final = ("bf16", "fp16")
+CONFLICTS_WITH: Final = ("bf16", "bf16_weights", "fp16")
 FAMILIES: Final = None
+ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("ampere_gpu",)
 FIRST_CAPABILITY: Final = (8, 0)  # of Ampere, the first with TF32
 _NANOT5: Final = "nanoT5, T5-base on one A100: x0.34; upper end: our estimate for small batches"

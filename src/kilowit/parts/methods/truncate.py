@@ -26,6 +26,8 @@ from kilowit.settings import Block, Count, Settings
 
 CONFLICTS_WITH: Final = ()
 FAMILIES: Final = None
+WITHOUT_TRAINING: Final = True
+ENGINES: Final = ("trainer", "loop")
 _FLOP: Final = "ours: FLOPs per token (parts/flop.py) for 20-95 % of the tokens left"
 EXPECTS: Final = (
     Expectation("train.energy_total_joule", 0.2, 0.95, source=_FLOP),

@@ -14,8 +14,8 @@ Trade-off      train.memory_gpu_max_byte x0.9-3.0 (the sum over the GPUs: a 1/N 
 Options        stage (2), num_processes (2), allgather_bucket_size (500,000,000 elements), reduce_bucket_size
                (500,000,000), parameter_persistence_threshold (100,000; stage 3 leaves smaller parameters whole)
 Works with     all others but those named.
-               Conflicts with  adafactor, adam8bit, batch_size, ddp, distill, early_stopping, ensemble, fp16, fsdp,
-               gradient_accumulation, lora, prune, zero_offload.
+               Conflicts with  adafactor, adam8bit, batch_size, compile, ddp, distill, early_stopping, ensemble, fp16,
+               fsdp, prune, zero_offload.
 Source         Rajbhandari et al. 2020, arXiv 1910.02054, section 5 and figure 1: per parameter 4 + 4 + 8 bytes in fp32
                become 8 + 8/N (stage 1), 4 + 12/N (2), 16/N (3). Needs deepspeed 0.19 (extra `deepspeed`).
 """
@@ -30,11 +30,11 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.ranks import Lack, evidence_of, is_partitioned, lacks_deepspeed, lacks_gpus, spread
 from kilowit.settings import Block, Count, Settings
 
-# adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
-# or batch by themselves and were never tried over several processes.
+# Tried with two processes: adam8bit quantises blocks of a share and learns something else; distill, ensemble and prune
+# read whole weights while they lie in parts. batch_size would find a batch of its own on each process.
 CONFLICTS_WITH: Final = (
-    "adafactor", "adam8bit", "batch_size", "ddp", "distill", "early_stopping", "ensemble", "fp16", "fsdp",
-    "gradient_accumulation", "lora", "prune", "zero_offload",
+    "adafactor", "adam8bit", "batch_size", "compile", "ddp", "distill", "early_stopping", "ensemble", "fp16",
+    "fsdp", "prune", "zero_offload",
 )  # fmt: skip
 FAMILIES: Final = None
 _FIGURE: Final = "arXiv 1910.02054, figure 1: 16 bytes a parameter in all (stage 3) to 8 N + 8 (stage 1)"

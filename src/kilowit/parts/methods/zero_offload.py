@@ -13,8 +13,8 @@ Trade-off      train.memory_gpu_max_byte x0.2-0.8 | train.wall_second x1.0-6.0 |
 Options        device (cpu | nvme), stage (2 or 3; nvme needs 3), num_processes (1), path (folder on an NVMe disk, for
                nvme), buffer_elements (8,000,000; nvme: the largest parameter must fit)
 Works with     all others but those named.
-               Conflicts with  adafactor, adam8bit, batch_size, ddp, distill, early_stopping, ensemble, fp16, fsdp,
-               gradient_accumulation, lora, prune, zero.
+               Conflicts with  adafactor, adam8bit, batch_size, compile, ddp, distill, early_stopping, ensemble, fp16,
+               fsdp, prune, zero.
 Source         Ren et al. 2021, arXiv 2101.06840 (ZeRO-Offload); Rajbhandari et al. 2021, arXiv 2104.07857
                (ZeRO-Infinity). Ranges ours. Needs deepspeed 0.19 (extra `deepspeed`); nvme also libaio with its
                headers and a C++ compiler, whose run of minutes the first cell pays for.
@@ -31,11 +31,11 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.ranks import Lack, evidence_of, lacks_deepspeed, lacks_gpus, num_nvidia_gpus, spread
 from kilowit.settings import Block, Count, Settings
 
-# adam8bit, batch_size, distill, ensemble, gradient_accumulation, lora and prune change model, optimizer
-# or batch by themselves and were never tried over several processes.
+# Tried with two processes: adam8bit quantises blocks of a share and learns something else; distill, ensemble and prune
+# read whole weights while they lie in parts. batch_size would find a batch of its own on each process.
 CONFLICTS_WITH: Final = (
-    "adafactor", "adam8bit", "batch_size", "ddp", "distill", "early_stopping", "ensemble", "fp16", "fsdp",
-    "gradient_accumulation", "lora", "prune", "zero",
+    "adafactor", "adam8bit", "batch_size", "compile", "ddp", "distill", "early_stopping", "ensemble", "fp16",
+    "fsdp", "prune", "zero",
 )  # fmt: skip
 FAMILIES: Final = None
 _OURS: Final = "ours: an estimate, to be replaced by a measured range"

@@ -22,6 +22,7 @@ from kilowit.parts.sacrebleu_counts import corpus_result, segment_counts
 from kilowit.parts.words import check_lengths
 
 NEEDS_SOURCE: Final = False
+PACKAGES: Final = ("sacrebleu", "numpy")
 NAMES: Final = ("chrf++",)
 VERSION: Final = 1  # raise it when the same inputs begin to give other values
 CHARACTER_ORDER: Final = 6

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from kilowit.parts.metric import MetricResult
-from kilowit.parts.resample import NUM_RESAMPLES, scores_of_means
-from kilowit.parts.words import WORD_RULE, check_lengths, ngrams, words
+from kilowit.parts.resample import NUM_RESAMPLES
+from kilowit.parts.word_figures import beside_source
+from kilowit.parts.words import WORD_RULE, ngrams
 
 NEEDS_SOURCE: Final = True
 NAMES: Final = ("coverage", "density", "compression", "supported_trigram_fraction")
@@ -49,12 +50,31 @@ def score(
     Raises:
         DataError: not one source per prediction, or none at all.
     """
-    check_lengths(predictions, sources=sources)
-    per_example: dict[str, list[float]] = {name: [] for name in NAMES}
-    for prediction, source in zip(predictions, sources, strict=True):
-        for name, value in zip(NAMES, _figures(words(prediction), words(source)), strict=True):
-            per_example[name].append(value)
-    return MetricResult(scores_of_means(per_example, lambda name: signature([name])), per_example)
+    return beside_source(predictions, sources, NAMES, signature, extraction)
+
+
+class Extraction(NamedTuple):
+    """The values of one summary, in the order of `NAMES`."""
+
+    coverage: float
+    density: float
+    compression: float
+    supported_trigram_fraction: float
+
+
+def extraction(summary: Sequence[str], source: Sequence[str]) -> Extraction:
+    """Return what one summary takes from its source, both as words; of an empty summary 0."""
+    if not summary:
+        return Extraction(0.0, 0.0, 0.0, 0.0)
+    lengths = fragment_lengths(summary, source)
+    trigrams = list(ngrams(summary, SUPPORT_ORDER))
+    in_source = set(ngrams(source, SUPPORT_ORDER)) if trigrams else set()
+    return Extraction(
+        sum(lengths) / len(summary),
+        sum(length * length for length in lengths) / len(summary),
+        len(source) / len(summary),
+        sum(trigram in in_source for trigram in trigrams) / len(trigrams) if trigrams else 0.0,
+    )
 
 
 def fragment_lengths(summary: Sequence[str], source: Sequence[str]) -> list[int]:
@@ -89,17 +109,3 @@ def _match_length(summary: Sequence[str], start: int, source: Sequence[str], pla
     while length < limit and summary[start + length] == source[place + length]:
         length += 1
     return length
-
-
-def _figures(summary: list[str], source: list[str]) -> tuple[float, float, float, float]:
-    if not summary:
-        return 0.0, 0.0, 0.0, 0.0
-    lengths = fragment_lengths(summary, source)
-    trigrams = list(ngrams(summary, SUPPORT_ORDER))
-    in_source = set(ngrams(source, SUPPORT_ORDER)) if trigrams else set()
-    return (
-        sum(lengths) / len(summary),
-        sum(length * length for length in lengths) / len(summary),
-        len(source) / len(summary),
-        sum(trigram in in_source for trigram in trigrams) / len(trigrams) if trigrams else 0.0,
-    )

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from kilowit.parts.metric import MetricResult
-from kilowit.parts.resample import NUM_RESAMPLES, scores_of_means
-from kilowit.parts.words import WORD_RULE, check_lengths, ngrams, words
+from kilowit.parts.resample import NUM_RESAMPLES
+from kilowit.parts.word_figures import beside_source
+from kilowit.parts.words import WORD_RULE, ngrams
 
 NEEDS_SOURCE: Final = True
 ORDERS: Final = (1, 2, 3, 4)
@@ -41,13 +42,13 @@ def score(
     Raises:
         DataError: not one source per prediction, or none at all.
     """
-    check_lengths(predictions, sources=sources)
-    per_example: dict[str, list[float]] = {name: [] for name in NAMES}
-    for prediction, source in zip(predictions, sources, strict=True):
-        summary_words, source_words = words(prediction), words(source)
-        for name, order in zip(NAMES, ORDERS, strict=True):
-            per_example[name].append(novel_fraction(summary_words, source_words, order))
-    return MetricResult(scores_of_means(per_example, lambda name: signature([name])), per_example)
+    return beside_source(
+        predictions,
+        sources,
+        NAMES,
+        signature,
+        lambda summary, source: [novel_fraction(summary, source, order) for order in ORDERS],
+    )
 
 
 def novel_fraction(summary: Sequence[str], source: Sequence[str], order: int) -> float:

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from kilowit.parts.metric import MetricResult
-from kilowit.parts.resample import NUM_RESAMPLES, scores_of_means
-from kilowit.parts.words import WORD_RULE, check_lengths, ngrams, words
+from kilowit.parts.resample import NUM_RESAMPLES
+from kilowit.parts.word_figures import by_itself
+from kilowit.parts.words import WORD_RULE, ngrams
 
 NEEDS_SOURCE: Final = False
 ORDERS: Final = (1, 2, 3, 4)
@@ -39,13 +40,9 @@ def score(predictions: Sequence[str], references: Sequence[str] | None = None) -
     Raises:
         DataError: no predictions.
     """
-    check_lengths(predictions)
-    per_example: dict[str, list[float]] = {name: [] for name in NAMES}
-    for prediction in predictions:
-        tokens = words(prediction)
-        for name, order in zip(NAMES, ORDERS, strict=True):
-            per_example[name].append(repeated_fraction(tokens, order))
-    return MetricResult(scores_of_means(per_example, lambda name: signature([name])), per_example)
+    return by_itself(
+        predictions, NAMES, signature, lambda tokens: [repeated_fraction(tokens, order) for order in ORDERS]
+    )
 
 
 def repeated_fraction(tokens: Sequence[str], order: int) -> float:

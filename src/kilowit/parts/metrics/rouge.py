@@ -15,14 +15,17 @@ Source         Lin 2004, aclanthology.org/W04-1013; equal to rouge-score 0.1.2 t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 from kilowit.parts.metric import MetricResult
 from kilowit.parts.resample import NUM_RESAMPLES, hugging_face_medians, scores_of_means
 from kilowit.parts.rouge import Fractions, Splitter, score_pairs
+from kilowit.parts.rouge.figures import check_types
 from kilowit.parts.words import check_lengths
 from kilowit.record import Score
+from kilowit.settings import Block
 
 NEEDS_SOURCE: Final = False
 NAMES: Final = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -30,51 +33,68 @@ VERSION: Final = 2  # raise it when the same inputs begin to give other values
 EQUAL_TO: Final = "rouge_score-0.1.2"
 
 
-@dataclass(frozen=True)
-class Variant:
+class Options(Block):
     """All that a ROUGE figure depends on, beside the texts."""
 
-    names: tuple[str, ...] = NAMES
-    use_stemmer: bool = True
-    splitter: Splitter = "newline"
-    aggregation: Literal["mean", "hugging_face"] = "mean"
-    numpy_seed: int = 0  # of the aggregation "hugging_face"; in their scripts the training seed
+    types: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = Field(
+        NAMES, description="of rouge1, rouge2, rouge3, rougeL, rougeLsum"
+    )
+    use_stemmer: bool = Field(True, description="Porter's stemmer, for words of four letters or more")
+    splitter: Splitter = Field("newline", description="what a sentence is to rougeLsum")
+    aggregation: Literal["mean", "hugging_face"] = Field("mean", description="hugging_face: its bootstrap median")
+    numpy_seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        0, description="of the aggregation hugging_face; in those scripts the training seed"
+    )
 
     def signature(self, names: Sequence[str]) -> str:
         """Return the variant line of some of the names."""
         aggregation = f"agg:mean|ci:bootstrap{NUM_RESAMPLES}"
         if self.aggregation == "hugging_face":
-            aggregation = f"agg:hf-bootstrap-median|order:{'+'.join(self.names)}|seed:{self.numpy_seed}"
+            aggregation = f"agg:hf-bootstrap-median|order:{'+'.join(self.types)}|seed:{self.numpy_seed}"
         return (
             f"rouge|l:{'+'.join(names)}|stem:{'porter' if self.use_stemmer else 'no'}|split:{self.splitter}"
             f"|{aggregation}|equal:{EQUAL_TO}|v:{VERSION}"
         )
 
 
-DEFAULT: Final = Variant()
+DEFAULT: Final = Options()
 
 
-def signature(names: Sequence[str] = NAMES, variant: Variant = DEFAULT) -> str:
+def names(options: Options = DEFAULT) -> tuple[str, ...]:
+    """Return the names of the scores."""
+    return options.types
+
+
+def check(options: Options = DEFAULT) -> None:
+    """Refuse types that ROUGE does not have.
+
+    Raises:
+        PartError: an unknown type.
+    """
+    check_types(options.types)
+
+
+def signature(names: Sequence[str] | None = None, *, options: Options = DEFAULT) -> str:
     """Return what the values depend on, in one line."""
-    return variant.signature(names)
+    return options.signature(options.types if names is None else names)
 
 
-def score(predictions: Sequence[str], references: Sequence[str], *, variant: Variant = DEFAULT) -> MetricResult:
+def score(predictions: Sequence[str], references: Sequence[str], *, options: Options = DEFAULT) -> MetricResult:
     """Score each prediction against its reference.
 
     Raises:
         DataError: not one reference per prediction, none at all, or a pair too long for ROUGE-L.
         PartError: an unknown type; Punkt's parameters are not installed.
     """
-    per_pair = fractions(predictions, references, variant=variant)
+    per_pair = fractions(predictions, references, options=options)
     per_example = {name: values.fmeasure for name, values in per_pair.items()}
-    if variant.aggregation == "mean":
-        return MetricResult(scores_of_means(per_example, lambda name: variant.signature([name])), per_example)
-    return MetricResult(_hugging_face_scores(per_example, variant), per_example)
+    if options.aggregation == "mean":
+        return MetricResult(scores_of_means(per_example, lambda name: options.signature([name])), per_example)
+    return MetricResult(_hugging_face_scores(per_example, options), per_example)
 
 
 def fractions(
-    predictions: Sequence[str], references: Sequence[str], *, variant: Variant = DEFAULT
+    predictions: Sequence[str], references: Sequence[str], *, options: Options = DEFAULT
 ) -> dict[str, Fractions]:
     """Return precision, recall and F1 per type and pair. Cost: 10 us a pair of 57 words, 120 us without a compiler.
 
@@ -84,16 +104,16 @@ def fractions(
     """
     check_lengths(predictions, references=references)
     return score_pairs(
-        predictions, references, types=variant.names, use_stemmer=variant.use_stemmer, splitter=variant.splitter
+        predictions, references, types=options.types, use_stemmer=options.use_stemmer, splitter=options.splitter
     )
 
 
-def _hugging_face_scores(per_example: dict[str, list[float]], variant: Variant) -> tuple[Score, ...]:
-    medians = hugging_face_medians({name: [values] for name, values in per_example.items()}, seed=variant.numpy_seed)
+def _hugging_face_scores(per_example: dict[str, list[float]], options: Options) -> tuple[Score, ...]:
+    medians = hugging_face_medians({name: [values] for name, values in per_example.items()}, seed=options.numpy_seed)
     return tuple(
         Score(
             metric=name, value=median.mid, ci95_low=median.low, ci95_high=median.high,
-            num_examples=len(per_example[name]), signature=variant.signature([name]),
+            num_examples=len(per_example[name]), signature=options.signature([name]),
         )
         for name, (median,) in medians.items()
     )  # fmt: skip

@@ -33,9 +33,15 @@ def phase_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda n: (known.get(n, len(PHASES) - 1.5), n))
 
 
-def bill_table(choices: Sequence[Choice], pricing: Pricing) -> Table:
-    """Return the bill by phase, its total, and which part of it brought no result."""
-    runs = [run for choice in choices for run in choice.runs]
+def bill_table(choices: Sequence[Choice], pricing: Pricing, trials: Sequence[Run] = ()) -> Table:
+    """Return the bill by phase, its total, and which part of it brought no result.
+
+    Args:
+        choices: the choices with all their runs.
+        pricing: where they are priced.
+        trials: runs of searches that are no choices of their own.
+    """
+    runs = [*(run for choice in choices for run in choice.runs), *trials]
     by_phase: dict[str, list[tuple[Place, PhaseFigures]]] = {}
     for run in runs:
         place = pricing.place(run.record)
@@ -48,7 +54,7 @@ def bill_table(choices: Sequence[Choice], pricing: Pricing) -> Table:
     emphasised = frozenset({len(rows) - 1})
     rows += [
         _row(f"of which {name}", len(part), _rows_of(part, pricing), total, pricing)
-        for name, part in _parts(choices).items()
+        for name, part in {**_parts(choices), "trials of searches": list(trials)}.items()
         if part
     ]
     notes = (

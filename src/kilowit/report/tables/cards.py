@@ -1,4 +1,4 @@
-"""What it ran on and with: environment, datasets, models."""
+"""What it ran on and with: environment, models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from kilowit.record import DatasetFacts, ModelFacts, Record, SplitFacts
+from kilowit.record import ModelFacts, Record
 from kilowit.report.quantity import measure
 from kilowit.report.runs import Choice
 from kilowit.report.table import Column, Entry, Table
@@ -51,83 +51,6 @@ def _spread(counts: Mapping[str, int], num_records: int) -> str:
         return most[0][0]
     shown = "; ".join(f"{value} ({num} of {num_records} runs)" for value, num in most[:MAX_VALUES])
     return shown + (f"; and {len(most) - MAX_VALUES} other values" if len(most) > MAX_VALUES else "")
-
-
-_DATASET_COLUMNS: Final = (
-    Column("dataset", "Dataset"),
-    Column("split", "Split"),
-    Column("num_examples", "Examples", "count"),
-    Column("source_words_mean", "Source words", "plain"),
-    Column("target_words_mean", "Target words", "plain"),
-    Column("source_tokens_mean", "Source tokens", "plain"),
-    Column("target_tokens_mean", "Target tokens", "plain"),
-    Column("source_truncated_fraction", "Source cut", "fraction"),
-    Column("target_truncated_fraction", "Target cut", "fraction"),
-    Column("compression_ratio", "Compression", "ratio"),
-    Column("novel_unigram_fraction", "Novel words", "fraction"),
-    Column("novel_bigram_fraction", "Novel bigrams", "fraction"),
-)
-
-
-def dataset_table(choices: Sequence[Choice]) -> Table:
-    """Return one row per dataset and split, and per tokenizer where the token counts differ."""
-    found: dict[str, tuple[DatasetFacts, list[str]]] = {}
-    for choice in choices:
-        for run in choice.runs:
-            if (facts := run.record.dataset) is not None:
-                models = found.setdefault(repr(facts), (facts, []))[1]
-                models += [choice.model] if choice.model not in models else []
-    found = _without_untokenized(found)
-    several = {
-        name for name in (f.name for f, _ in found.values()) if sum(f.name == name for f, _ in found.values()) > 1
-    }
-    rows = tuple(
-        _split_row(facts, split, models if facts.name in several else [])
-        for facts, models in found.values()
-        for split in facts.splits
-    )
-    cards = {
-        f"{facts.name}: {facts.source}; licence {facts.licence}; {facts.document_column} to {facts.summary_column}; "
-        f"fingerprint {facts.fingerprint[:12]}."
-        for facts, _ in found.values()
-    }
-    notes = (
-        *sorted(cards),
-        "Means per example. Cut: share of examples longer than the model was given. Compression: source words over "
-        "target words. Novel: share of the target's words (bigrams) that the source does not have.",
-    )
-    return Table("datasets", "Datasets", _DATASET_COLUMNS, rows, notes if rows else ())
-
-
-def _without_untokenized(
-    found: dict[str, tuple[DatasetFacts, list[str]]],
-) -> dict[str, tuple[DatasetFacts, list[str]]]:
-    """Leave out the facts that a training-free baseline noted where a tokenizer counted the same data."""
-    tokenized = {f.fingerprint for f, _ in found.values() if any(s.source_tokens_mean is not None for s in f.splits)}
-    return {
-        key: (facts, models)
-        for key, (facts, models) in found.items()
-        if facts.fingerprint not in tokenized or any(s.source_tokens_mean is not None for s in facts.splits)
-    }
-
-
-def _split_row(facts: DatasetFacts, split: SplitFacts, models: Sequence[str]) -> tuple[Entry, ...]:
-    name = f"{facts.name} (as {', '.join(models)} reads it)" if models else facts.name
-    no_tokens, no_cut = "no tokenizer read this dataset", "no length limit applies"
-    return (
-        Entry(name),
-        Entry(split.split),
-        Entry(split.num_examples),
-        Entry(split.source_words_mean),
-        Entry(split.target_words_mean),
-        Entry(split.source_tokens_mean, reason=no_tokens),
-        Entry(split.target_tokens_mean, reason=no_tokens),
-        Entry(split.source_truncated_fraction, reason=no_cut),
-        Entry(split.target_truncated_fraction, reason=no_cut),
-        Entry(split.compression_ratio, reason="not computed"),
-        Entry(split.novel_unigram_fraction, reason="not computed"),
-        Entry(split.novel_bigram_fraction, reason="not computed"),
-    )
 
 
 _MODEL_COLUMNS: Final = (

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from kilowit.record import ScoreDifference, ServedAgreement, ServedRuntime, ServedScenario
 from kilowit.report.effects import METRIC_LABELS
 from kilowit.report.pricing import Pricing
 from kilowit.report.runs import Choice, Run
 from kilowit.report.serving import ServedRow, break_even, by_runtime, served_rows
 from kilowit.report.table import Column, Entry, Table
 from kilowit.report.tables.bill import NO_ENERGY
+from kilowit.served import ScoreDifference, ServedAgreement, ServedRuntime, ServedScenario
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -35,6 +36,11 @@ class TrainJob:
     phase: Callable[[str], AbstractContextManager[Any]]
     note: Callable[..., None]
 
+    @property
+    def num_rehearsals(self) -> int:
+        """Batches of other shapes that the warm-up has to run, as the methods ask."""
+        return max((callback.num_rehearsals for callback in self.callbacks), default=0)
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -64,17 +70,42 @@ class TrainCounts:
 
     def add_step(self, indices: list[int], *, is_first_epoch: bool) -> None:
         """Add one optimizer step over `indices`, all accumulated batches together."""
+        size = self.batch_size
+        batches = [indices[start : start + size] for start in range(0, len(indices), size)]
+        self.add_batches(batches, is_first_epoch=is_first_epoch)
+
+    def add_batches(self, batches: list[list[int]], *, is_first_epoch: bool, is_packed: bool = False) -> None:
+        """Add one optimizer step over some batches; packed ones compute no padding."""
         self.num_steps += 1
-        self.num_examples += len(indices)
-        for start in range(0, len(indices), self.batch_size):
-            batch = indices[start : start + self.batch_size]
+        for batch in batches:
             sources, targets = [self.source_lengths[i] for i in batch], [self.target_lengths[i] for i in batch]
+            num_real = sum(sources) + sum(targets)
+            self.num_examples += len(batch)
             self.num_source_tokens += sum(sources)
             self.num_target_tokens += sum(targets)
-            self.num_padded_tokens += len(batch) * (max(sources) + max(targets))
+            self.num_padded_tokens += num_real if is_packed else len(batch) * (max(sources) + max(targets))
             self.forward_flop += sum(map(self._forward_flop, sources, targets))
-        if is_first_epoch:
-            self.first_order += indices
+            if is_first_epoch:
+                self.first_order += batch
 
     def _forward_flop(self, num_source_tokens: int, num_target_tokens: int) -> float:
         return forward_flop(self.dimensions, num_source_tokens, num_target_tokens)
+
+
+def book(phase: Any, counts: TrainCounts, flop_per_forward: float, losses: list[float]) -> None:
+    """Put on the phase train what the steps so far have taken."""
+    phase.count(
+        num_examples=counts.num_examples,
+        num_input_tokens=counts.num_source_tokens,
+        num_output_tokens=counts.num_target_tokens,
+        num_steps=counts.num_steps,
+        flop_total=counts.forward_flop * flop_per_forward,
+    )
+    phase.set(flop_source="formula")
+    if losses:
+        phase.set(loss_first=losses[0], loss_last=losses[-1])
+
+
+def validation_steps(number: int, num_steps: int) -> frozenset[int]:
+    """Spread validations evenly; the last is at the end."""
+    return frozenset(math.ceil(num_steps * i / number) for i in range(1, number + 1))

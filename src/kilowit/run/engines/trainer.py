@@ -10,11 +10,8 @@ processes with 8 give the same gradient.
 from __future__ import annotations
 
 import math
-import random
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import torch
@@ -22,19 +19,18 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallba
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.trainer_callback import PrinterCallback
 
-from kilowit.errors import CellFailure, PlanError
-from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop
+from kilowit.errors import PlanError
+from kilowit.parts.flop import TRAIN_PER_FORWARD
 from kilowit.parts.methods import adam8bit
 from kilowit.run.batches import IGNORED, Collator
 from kilowit.run.engines import sharding
-from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult
-from kilowit.run.engines.loss import token_loss_sum
-from kilowit.run.flop_counter import StepFlop, count_step
+from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult, book, validation_steps
+from kilowit.run.engines.loss import token_loss_sum, validation_loss
+from kilowit.run.engines.warmup import note_flop, restored, warmup_batches
+from kilowit.run.engines.watch import NUM_LOGS, Progress, require_finite
+from kilowit.run.flop_counter import count_step
 
-NUM_LOGS: Final = 100  # losses read from the device per run; each read waits for the device
-PROGRESS_SECOND: Final = 0.5
 OPTIMIZERS: Final = {"adamw": "adamw_torch_fused", "adafactor": "adafactor", "adam8bit": "adamw_bnb_8bit"}
-NUM_WARMUP_STEPS: Final = {"cpu": 1, "cuda": 2}  # the first is counted by torch; CUDA then picks its kernels
 
 
 def train(job: TrainJob) -> TrainResult:
@@ -60,7 +56,7 @@ def train(job: TrainJob) -> TrainResult:
             try:
                 trainer.train()
             finally:  # a run that is ended has trained all the same
-                _book(phase, trainer)
+                book(phase, trainer.watcher.counts, trainer.watcher.flop_per_forward, trainer.losses)
             optimizer = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
             rank_facts = sharding.rank_facts(job.model, optimizer, job.settings, job.device)
             whole = job.model if hollow is None else sharding.whole_model(job.model, hollow, job.device)
@@ -72,21 +68,6 @@ def train(job: TrainJob) -> TrainResult:
     if ranks.wrapper == "deepspeed":
         unset_hf_deepspeed_config()  # generate() would wait for the other ranks
     return TrainResult(whole, optimizer, trainer.watcher.counts, rank_facts)
-
-
-def _book(phase: Any, trainer: LineTrainer) -> None:
-    """Put on the phase what the steps so far have taken."""
-    counts = trainer.watcher.counts
-    phase.count(
-        num_examples=counts.num_examples,
-        num_input_tokens=counts.num_source_tokens,
-        num_output_tokens=counts.num_target_tokens,
-        num_steps=counts.num_steps,
-        flop_total=counts.forward_flop * trainer.watcher.flop_per_forward,
-    )
-    phase.set(flop_source="formula")
-    if trainer.losses:
-        phase.set(loss_first=trainer.losses[0], loss_last=trainer.losses[-1])
 
 
 def trainer_arguments(job: TrainJob, folder: str) -> Seq2SeqTrainingArguments:
@@ -212,27 +193,11 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         return metrics
 
     def _validation_loss(self, phase: Any) -> float:
-        split, model = self.job.data.validation, self.model_wrapped
-        collate, batch_size = self._collator(split), self.job.settings.train.batch_size
-        order = sorted(range(len(split)), key=lambda i: (split.source_lengths[i], split.target_lengths[i]))
-        model.eval()
-        total = torch.zeros((), device=self.job.device)
-        with torch.no_grad():
-            for start in range(0, len(order), batch_size):
-                inputs = self._prepare_inputs(collate(order[start : start + batch_size]))
-                total += token_loss_sum(model, inputs, 0.0)[0]
-        sharding.sum_over_ranks(total)
-        num_source_tokens, num_target_tokens = sum(split.source_lengths), sum(split.target_lengths)
-        dimensions = self.job.dimensions
-        phase.count(
-            num_examples=len(split),
-            num_input_tokens=num_source_tokens,
-            num_output_tokens=num_target_tokens,
-            flop_total=sum(
-                forward_flop(dimensions, s, t) for s, t in zip(split.source_lengths, split.target_lengths, strict=True)
-            ),
-        )
-        return float(total.item() / num_target_tokens)
+        def loss_sum(inputs: dict[str, Any]) -> Any:
+            return token_loss_sum(self.model_wrapped, self._prepare_inputs(inputs), 0.0)[0]
+
+        self.model_wrapped.eval()
+        return validation_loss(self.job, self._collator(self.job.data.validation), loss_sum, phase)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Keep the losses, and end a run whose loss is not a number.
@@ -241,12 +206,8 @@ class LineTrainer(Seq2SeqTrainer):  # type: ignore[misc]
             CellFailure: kind ``divergence``.
         """
         for name in ("loss", "eval_loss"):
-            if name in logs and not math.isfinite(logs[name]):
-                raise CellFailure(
-                    "divergence",
-                    f"{name} is {logs[name]} at step {self.state.global_step}",
-                    hint="Lower the learning rate, or train in fp32 or bf16.",
-                )
+            if name in logs:
+                require_finite(name, logs[name], self.state.global_step)
         if "loss" in logs:
             self.losses.append(logs["loss"])
         super().log(logs, start_time)
@@ -284,24 +245,24 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.validated = False
         self.validation_steps: frozenset[int] = frozenset()
         self.position = 0  # in the epoch's order
-        self.reported_at = -math.inf
+        self.progress = Progress(self.job)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Spread the validations, let the methods hook in, and warm up."""
-        number = self.job.settings.train.num_validations
-        self.validation_steps = frozenset(math.ceil(state.max_steps * i / number) for i in range(1, number + 1))
+        self.validation_steps = validation_steps(self.job.settings.train.num_validations, state.max_steps)
         for callback in self.job.callbacks:
             callback.on_train_begin(self.job.model)
-        with self.job.phase("warmup") as phase, _restored(self.job):
+        with self.job.phase("warmup") as phase, restored(self.job):
             self._warm_up(phase)
 
     def _warm_up(self, phase: Any) -> None:
-        """Run forward and backward on the first batch: allocators, kernels and torch's FLOP count, no update.
+        """Run forward and backward on the first batches: allocators, kernels and torch's FLOP count, no update.
 
         What does not fit fails here, before the training that it would have ended.
         """
         trainer, settings = self.trainer, self.job.settings.train
-        indices = self.job.data.epoch_order(settings.batch_size, self.job.seed, 0)[: settings.batch_size]
+        batches = self.job.data.epoch_batches(settings.batch_size, self.job.seed, 0)
+        indices = batches[0]
         inputs = trainer._prepare_inputs(trainer.data_collator(indices))
         model = trainer.model_wrapped
         model.train()
@@ -317,27 +278,17 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
             with torch.no_grad():
                 forward()
             return
-        step = count_step(forward, backward, self.job.device)
-        num_steps = NUM_WARMUP_STEPS[self.job.device.type]
-        for _ in range(num_steps - 1):
+        step = count_step(forward, backward, self.job.device, is_compiled=self.job.num_rehearsals > 0)
+        note_flop(self.job, step, indices, inputs)
+        repeats = warmup_batches(self.job, batches)
+        for repeated in repeats:
+            inputs = trainer._prepare_inputs(trainer.data_collator(repeated))
             backward(forward())
         self.flop_per_forward = step.per_forward
-        self._note_flop(step, inputs)
         total = sharding.sum_over_ranks(torch.tensor(float(step.total), device=self.job.device)).item()
-        phase.count(num_steps=num_steps, num_examples=num_steps * len(indices), flop_total=total * num_steps)
+        num_steps, num_examples = 1 + len(repeats), len(indices) + sum(map(len, repeats))
+        phase.count(num_steps=num_steps, num_examples=num_examples, flop_total=total * num_steps)
         phase.set(flop_source="counter")
-
-    def _note_flop(self, step: StepFlop, inputs: dict[str, Any]) -> None:
-        (num_rows, num_source), num_target = inputs["input_ids"].shape, inputs["labels"].shape[1]
-        formula = num_rows * forward_flop(self.job.dimensions, num_source, num_target)
-        self.job.note(
-            "flop_check",
-            "forward FLOPs of one padded batch: formula beside torch's counter",
-            formula_forward_flop=formula,
-            counter_forward_flop=step.forward,
-            counter_total_flop=step.total,
-            total_per_forward=step.per_forward,
-        )
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Draw the order of the epoch."""
@@ -354,20 +305,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         is_last = state.global_step >= state.max_steps
         control.should_log = control.should_log or is_last
         control.should_evaluate = state.global_step in self.validation_steps
-        if is_last or time.monotonic() - self.reported_at >= PROGRESS_SECOND:
-            self.reported_at = time.monotonic()
-            self._report(state)
-
-    def _report(self, state: Any) -> None:
-        losses = self.trainer.losses
-        self.job.note(
-            "progress",
-            f"step {state.global_step} of {state.max_steps}",
-            phase="train",
-            step=state.global_step,
-            num_steps=state.max_steps,
-            loss=losses[-1] if losses else None,
-        )
+        self.progress.report(state.global_step, state.max_steps, self.trainer.losses)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
         """Let the methods look at the validation loss; any of them may end training."""
@@ -382,16 +320,3 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         """Let the methods finish."""
         for callback in self.job.callbacks:
             callback.on_train_end(self.job.model)
-
-
-@contextmanager
-def _restored(job: TrainJob) -> Iterator[None]:
-    """Undo what a rehearsal leaves: gradients and the state of every random generator."""
-    import numpy as np
-
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if job.device.type == "cuda" else []):
-        yield
-    random.setstate(python_state)
-    np.random.set_state(numpy_state)
-    job.model.zero_grad(set_to_none=True)

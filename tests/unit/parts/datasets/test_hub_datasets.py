@@ -32,7 +32,8 @@ for name, options in json.loads(sys.argv[1]):
         corpus = module.load(module.Options(**options))
         splits = (corpus.train, corpus.validation, corpus.test)
         answers.append({"sizes": [len(split) for split in splits], "ids": [list(split.ids) for split in splits],
-                        "source": corpus.source, "notes": corpus.notes, "fingerprint": corpus.fingerprint,
+                        "source": corpus.source, "version": corpus.version, "revision": corpus.revision,
+                        "notes": corpus.notes, "fingerprint": corpus.fingerprint,
                         "first": [corpus.train.documents[0], corpus.train.summaries[0]]})
     except KilowitError as error:
         answers.append({"error": type(error).__name__, "kind": getattr(error, "kind", None), "message": str(error)})
@@ -108,6 +109,8 @@ def test_each_dataset_is_fetched_from_where_its_files_are(served: tuple[Path, st
     assert samsum["sizes"] == [5, 3, 4]  # one empty dialogue in each of the last two splits
     assert xsum["source"] == f"hub:EdinburghNLP/xsum@{commit('datasets', 'EdinburghNLP/xsum', CONVERTED)}"
     assert samsum["source"] == f"hub:knkarthick/samsum@{commit('datasets', 'knkarthick/samsum', 'main')}"
+    assert all(answer["source"].endswith("@" + answer["revision"]) for answer in served[2][:6])
+    assert [answer["version"] for answer in served[2][:6]] == [None, None, "long", "short", "3.0.0", "lower case"]
     assert news["first"] == ["doc 0", "a 0\nb"]
     assert patents["ids"][2] == ["test-0", "test-1", "test-2", "test-3", "test-4"]
     assert "train has 20 rows, 204,045 are published" in xsum["notes"]
@@ -148,7 +151,14 @@ def test_a_folder_with_the_same_files_takes_the_place_of_the_hub(tmp_path: Path,
     total = len(corpus.train) + len(corpus.validation) + len(corpus.test)
     assert total == {"samsum": 26, "reddit_tifu": 190}.get(name, 29)
     assert corpus.source == "folder"
-    assert corpus.licence
+    assert corpus.licence and corpus.revision is None
+
+
+def test_the_version_of_patents_is_told_by_their_letters() -> None:
+    version_of = parts.load("datasets", "big_patent").version_of
+    assert version_of(["a method of wetting pipes ."] * 200) == "lower case"
+    assert version_of(["a method of wetting pipes .", "The device of claim 1"]) == "cased"
+    assert version_of(["a method"] * 100 + ["The device"]) == "lower case"  # the first hundred tell
 
 
 def test_a_folder_without_a_split_or_a_column_is_a_data_error(tmp_path: Path) -> None:

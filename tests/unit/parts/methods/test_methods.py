@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,18 @@ from hypothesis import strategies as st
 
 from kilowit import parts
 from kilowit.errors import PartError, PlanError
-from kilowit.parts.method import Expectation, MethodCall, TrainedRun, has_nvidia_gpu, plan_settings, require_machine
-from kilowit.parts.methods import adafactor, early_stopping, freeze, sortish, truncate
-from kilowit.parts.ranks import has_deepspeed
+from kilowit.parts import catalogue, ranks
+from kilowit.parts.method import (
+    ENGINES,
+    Expectation,
+    MethodCall,
+    TrainedRun,
+    choose_engine,
+    has_nvidia_gpu,
+    plan_settings,
+    require_machine,
+)
+from kilowit.parts.methods import adafactor, early_stopping, freeze, sortish, token_budget, truncate
 from kilowit.parts.tokenized import TrainingData, num_padded_tokens, random_order
 from kilowit.run.engines.trainer import train
 from kilowit.settings import Settings
@@ -60,6 +71,35 @@ def test_method_that_is_not_to_be_had_is_refused_with_its_reason_and_its_success
     assert module.UNAVAILABLE in raised.value.message
     assert module.SUCCESSOR in str(raised.value.hint)
     assert "not available" in parts.card("methods", name).splitlines()[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_engines_are_known(name: str) -> None:
+    engines = getattr(parts.load("methods", name), "ENGINES", ENGINES[:1])
+    assert engines
+    assert set(engines) <= set(ENGINES)
+
+
+def test_first_engine_that_fits_all_methods_is_taken_unless_the_study_names_one() -> None:
+    bf16, packing, fp16 = MethodCall("bf16"), MethodCall("packing"), MethodCall("fp16")
+    named = Settings().with_train(engine="loop")
+    assert choose_engine(Settings(), ()) == "trainer"
+    assert choose_engine(Settings(), (bf16,)) == "trainer"
+    assert choose_engine(Settings(), (bf16, packing)) == "loop"
+    assert choose_engine(named, (bf16,)) == "loop"
+    with pytest.raises(PartError, match='"packing" does not work with the engine trainer'):
+        plan_settings(Settings().with_train(engine="trainer"), (packing,), "bart")
+    eight_bit = Settings().with_train(optimizer="adam8bit")
+    with pytest.raises(PartError, match=r'"packing" needs loop, train.optimizer adam8bit needs trainer'):
+        plan_settings(eight_bit, (packing,), "bart")
+    with pytest.raises(PartError, match=r'"packing" needs loop, method "fp16" needs trainer'):
+        plan_settings(Settings(), (packing, fp16), "bart")
+
+
+def test_conflict_is_refused_with_its_reason_whichever_method_knows_it() -> None:
+    for names in (("packing", "sparse_attention"), ("sparse_attention", "packing")):
+        with pytest.raises(PartError, match="an attention of its own"):
+            plan_settings(Settings(), tuple(map(MethodCall, names)), "bart")
 
 
 def test_methods_in_conflict_are_refused_by_name() -> None:
@@ -108,8 +148,10 @@ def test_fp16_is_checked_anywhere_but_refused_where_it_would_run_without_a_gpu()
     require_machine((MethodCall("bf16"),))
 
 
-@pytest.mark.skipif(has_deepspeed(), reason="this machine has the DeepSpeed that zero asks for")
-def test_zero_is_checked_anywhere_but_refused_with_the_remedy_without_deepspeed() -> None:
+def test_zero_is_checked_anywhere_but_refused_with_the_remedy_without_deepspeed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ranks, "find_spec", lambda name: None)  # as on a machine without DeepSpeed
     assert plan_settings(Settings(), (MethodCall("zero"),), "bart").ranks.num_processes == 2
     with pytest.raises(PlanError, match="needs the package deepspeed") as raised:
         require_machine((MethodCall("bf16"), MethodCall("zero")))
@@ -171,6 +213,19 @@ def test_sortish_takes_every_example_once_and_the_longest_source_first(
         assert holds_longest[0]
 
 
+def test_token_budget_pads_less_than_a_twentieth_on_samsum(repository: Path) -> None:
+    path = repository.parent / "shared" / "data" / "corpora" / "samsum" / "train.jsonl"
+    if not path.exists():
+        pytest.skip("needs SAMSum in ../shared")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    sources, targets = ([int(1.3 * len(row[side].split())) + 2 for row in rows] for side in ("document", "summary"))
+    batches = token_budget.token_budget_batches(sources, targets, "0")
+    assert Counter(index for batch in batches for index in batch) == Counter(range(len(rows)))
+    positions = sum(token_budget.num_positions(sources, targets, batch) for batch in batches)
+    assert 1 - (sum(sources) + sum(targets)) / positions < 0.05
+    assert max(token_budget.num_positions(sources, targets, batch) for batch in batches) <= 4096
+
+
 def test_sortish_pads_less_than_half_of_what_random_order_pads() -> None:
     generator = __import__("random").Random(0)
     sources = [max(8, int(generator.lognormvariate(4.8, 0.6))) for _ in range(2000)]
@@ -188,6 +243,21 @@ def test_sortish_pads_less_than_half_of_what_random_order_pads() -> None:
 def test_sortish_differs_from_epoch_to_epoch() -> None:
     data = sortish.on_data(TrainingData(random_split(64), random_split(4)), sortish.Options(pool_batches=4), {})
     assert data.epoch_order(4, 0, 0) != data.epoch_order(4, 0, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(1, 2000), st.integers(1, 5), st.text(max_size=5))
+def test_token_budget_takes_every_example_once_within_budget_and_padding(
+    lengths: list[tuple[int, int]], max_tokens: int, pool_batches: int, seed: str
+) -> None:
+    sources, targets = zip(*lengths, strict=True)
+    batches = token_budget.token_budget_batches(sources, targets, seed, max_tokens, pool_batches)
+    assert Counter(index for batch in batches for index in batch) == Counter(range(len(lengths)))
+    for batch in batches:
+        positions = token_budget.num_positions(sources, targets, batch)
+        real = sum(sources[i] + targets[i] for i in batch)
+        assert positions <= max_tokens or len(batch) == 1
+        assert positions - real <= 0.05 * positions
 
 
 @pytest.mark.parametrize("family", ["bart", "t5", "pegasus"])
@@ -279,3 +349,26 @@ def test_adafactor_keeps_less_state_than_adamw() -> None:
     num_parameters = sum(p.numel() for p in tiny_model("bart").parameters())
     assert state("adamw") >= 8 * num_parameters
     assert state("adafactor") < 0.5 * state("adamw")
+
+
+def test_zero_shot_is_refused_beside_any_method_that_changes_training() -> None:
+    assert not plan_settings(Settings(), (MethodCall("bf16"), MethodCall("zero_shot")), "llama").trains
+    with pytest.raises(PartError, match='"lora" is about training, which "zero_shot" leaves out'):
+        plan_settings(Settings(), (MethodCall("zero_shot"), MethodCall("lora")), "llama")
+
+
+def test_freeze_names_no_half_of_a_model_that_has_one_stack() -> None:
+    assert set(freeze.ONE_STACK) == {
+        family.name
+        for family in catalogue.families()
+        if family.dimensions({**next(iter(family.sizes.values()))}).is_one_stack
+    }
+    with pytest.raises(PartError, match="llama has no encoder of its own"):
+        plan_settings(Settings(), (MethodCall("freeze", {"modules": ["encoder"]}),), "llama")
+    plan_settings(Settings(), (MethodCall("freeze", {"modules": ["embeddings"]}),), "llama")
+
+
+def test_a_batch_that_parts_and_processes_cannot_share_is_refused() -> None:
+    calls = (MethodCall("ddp", {"num_processes": 4}), MethodCall("gradient_accumulation", {"num_parts": 8}))
+    with pytest.raises(PartError, match="a forward pass of 2 examples is not shared out evenly over 4 processes"):
+        plan_settings(Settings(), calls, "bart")

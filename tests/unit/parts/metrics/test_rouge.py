@@ -74,5 +74,5 @@ def test_the_hugging_face_variant_is_the_reference_aggregators_median_for_its_se
     for prediction, reference in zip(predictions, references, strict=True):
         aggregator.add_scores(scorer.score(target=reference, prediction=prediction))
     expected = {name: value.mid.fmeasure for name, value in aggregator.aggregate().items()}
-    variant = rouge.Variant(aggregation="hugging_face", numpy_seed=322)
-    assert {s.metric: s.value for s in rouge.score(predictions, references, variant=variant).scores} == expected
+    options = rouge.Options(aggregation="hugging_face", numpy_seed=322)
+    assert {s.metric: s.value for s in rouge.score(predictions, references, options=options).scores} == expected

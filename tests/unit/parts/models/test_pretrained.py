@@ -23,8 +23,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 LENGTHS = {"max_source_tokens": 64, "max_target_tokens": 32}
 TINY = [
-    "bart-tiny", "t5-tiny", "pegasus-tiny", "bigbird_pegasus-tiny", "led-tiny", "longt5-tiny", "mt5-tiny",
-    "pegasus_x-tiny", "prophetnet-tiny", "bert2bert-tiny", "unilm-tiny",
+    "bart-tiny", "t5-tiny", "pegasus-tiny", "bigbird_pegasus-tiny", "led-tiny", "longt5-tiny", "mbart-tiny", "mt5-tiny",
+    "pegasus_x-tiny", "prophetnet-tiny", "bert2bert-tiny", "unilm-tiny", "llama-tiny", "gpt2-tiny",
 ]  # fmt: skip
 
 
@@ -87,6 +87,11 @@ def test_the_tokenizer_frames_text_as_its_family_does_and_gives_it_back(name: st
     elif name in ("bert2bert-tiny", "unilm-tiny"):
         special = [tokenizer.convert_tokens_to_ids(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[UNK]")]
         assert special == [0, 1, 2, 3] and (ids[0], ids[-1]) == (1, 2)
+    elif name in ("llama-tiny", "gpt2-tiny", "mbart-tiny"):
+        first = "en_XX" if name == "mbart-tiny" else "<s>"
+        words = ("<|endoftext|>", "<|pad|>") if name == "gpt2-tiny" else (first, "<pad>", "</s>", "<unk>")
+        special = [tokenizer.convert_tokens_to_ids(token) for token in words]
+        assert special == list(range(len(words))) and ids[-1] == tokenizer.eos_token_id
     else:
         texts = ("[PAD]", "[SEP]", "[UNK]") if name == "prophetnet-tiny" else ("<pad>", "</s>", "<unk>")
         special = [tokenizer.convert_tokens_to_ids(token) for token in texts]

@@ -65,7 +65,7 @@ def test_every_family_has_a_runtime() -> None:
 )
 def test_what_a_runtime_cannot_do_is_refused_with_a_way_out(name: str, asked: dict[str, str], message: str) -> None:
     with pytest.raises(PartError, match=message) as raised:
-        check_runtime(name, **asked)  # type: ignore[arg-type]
+        check_runtime(name, **asked)
     assert raised.value.hint
 
 

@@ -142,11 +142,11 @@ def resolve_dimensions(spec: Mapping[str, Any]) -> ModelSize | None:
     if "scratch" in spec:
         family = scratch_family(spec["scratch"])
         vocabulary_size = spec.get("vocabulary_size") or family.sizes[spec["scratch"]]["vocab_size"]
-        return _size(family, {**family.sizes[spec["scratch"]], "vocab_size": vocabulary_size})
+        return size_of(family, {**family.sizes[spec["scratch"]], "vocab_size": vocabulary_size})
     if "folder" in spec:
         folder = Path(spec["folder"]).expanduser()
         config = read_config(folder)
-        return _size(family_of(config, place=str(folder)), config)
+        return size_of(family_of(config, place=str(folder)), config)
     if "warm_start" in spec:
         return _size_of_warm_start(spec)
     if "hub" in spec:
@@ -221,9 +221,9 @@ def warm_start_config(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def _size_of_warm_start(spec: Mapping[str, Any]) -> ModelSize | None:
     folder = warm_start_folder(spec)
     if folder is not None:
-        return _size(warm_start_family(spec), warm_start_config(spec, folder))
+        return size_of(warm_start_family(spec), warm_start_config(spec, folder))
     config = _cached_config(spec["warm_start"], spec.get("revision"))
-    return None if config is None else _size(warm_start_family(spec), config)
+    return None if config is None else size_of(warm_start_family(spec), config)
 
 
 def cautions(family: Family, dimensions: Dimensions, max_source_tokens: int) -> tuple[str, ...]:
@@ -257,7 +257,12 @@ def has_weights(folder: Path) -> bool:
     return any((folder / name).is_file() for name in WEIGHT_FILES)
 
 
-def _size(family: Family, config: Mapping[str, Any]) -> ModelSize:
+def size_of(family: Family, config: Mapping[str, Any]) -> ModelSize:
+    """Read the sizes of a config.json.
+
+    Raises:
+        PartError: one of them is not there.
+    """
     try:
         return ModelSize(family, family.dimensions(config), family.num_parameters(config))
     except KeyError as error:
@@ -268,13 +273,13 @@ def _size(family: Family, config: Mapping[str, Any]) -> ModelSize:
 
 def _size_on_hub(hub_id: str, revision: str | None) -> ModelSize | None:
     if config := _cached_config(hub_id, revision):
-        return _size(family_of(config, place=hub_id), config)
+        return size_of(family_of(config, place=hub_id), config)
     row = _checkpoint(hub_id)
     for family in families():
         if hub_id in family.checkpoints:
-            return _size(family, family.sizes[family.checkpoints[hub_id]])
+            return size_of(family, family.sizes[family.checkpoints[hub_id]])
         if row and (config := family.config_of_checkpoint(row)):
-            return _size(family, config)
+            return size_of(family, config)
     return None
 
 

@@ -181,6 +181,7 @@ def _from_folder(
 ) -> LoadedModel:
     config = catalogue.read_config(source.folder)
     family = catalogue.family_of(config, place=str(source.folder))
+    catalogue.size_of(family, config)  # says what config.json lacks
     _check_positions(source.name, family.position_limits(config), max_source_tokens, max_target_tokens)
     tokenizer = load_tokenizer(Path(spec["tokenizer"]) if spec.get("tokenizer") else source.folder)
     described = source.source

@@ -224,22 +224,26 @@ def test_a_hub_model_is_fetched_once_and_then_loads_offline(saved: Path, tmp_pat
     shutil.copytree(saved, root / "models/acme/tiny-bart/main")
     (root / "models/acme/tiny-bart/main/tf_model.h5").write_bytes(b"not fetched")
     shutil.copytree(saved, root / "models/acme/empty/main", ignore=shutil.ignore_patterns("*.safetensors"))
-    gpt = root / "models/acme/gpt/main"
-    shutil.copytree(saved, gpt)
-    (gpt / "config.json").write_text('{"model_type": "gpt2"}')
-    specs = [{"hub": f"acme/{name}", "revision": None} for name in ("tiny-bart", "empty", "gpt", "none")]
+    unknown = root / "models/acme/opt/main"
+    shutil.copytree(saved, unknown)
+    (unknown / "config.json").write_text('{"model_type": "opt"}')
+    lacking = root / "models/acme/lacking/main"
+    shutil.copytree(saved, lacking)
+    (lacking / "config.json").write_text('{"model_type": "gpt2"}')
+    specs = [{"hub": f"acme/{name}", "revision": None} for name in ("tiny-bart", "empty", "opt", "lacking", "none")]
     specs.append({"hub": "acme/tiny-bart", "revision": "v9"})
     specs.append({"hub": "acme/empty", "weights": "random"})
     with hub_stand_in(root) as (endpoint, requests):
-        fine, empty, gpt_answer, none, no_revision, untrained = ask(home, endpoint, specs)
+        fine, empty, opt, lacks, none, no_revision, untrained = ask(home, endpoint, specs)
     assert fine["source"] == f"hub:acme/tiny-bart@{commit('models', 'acme/tiny-bart', 'main')}"
     assert fine["name"] == "tiny-bart"
     assert untrained["source"] == f"hub:acme/empty@{commit('models', 'acme/empty', 'main')} (random weights)"
     assert not any("tf_model" in request for request in requests)
-    assert (empty["error"], gpt_answer["error"], none["error"], no_revision["error"]) == ("PartError",) * 4
+    assert [answer["error"] for answer in (empty, opt, lacks, none, no_revision)] == ["PartError"] * 5
     assert "has no weights for PyTorch" in empty["message"]
-    assert 'model type "gpt2" is not supported' in gpt_answer["message"] and "bart" in gpt_answer["message"]
+    assert 'model type "opt" is not supported' in opt["message"] and "bart" in opt["message"]
+    assert "config.json of a gpt2 lacks n_" in lacks["message"]
     assert "is not on the hub" in none["message"] and "no such revision" in no_revision["message"]
-    offline = ask(home, endpoint, [specs[0], specs[3]], HF_HUB_OFFLINE="1")
+    offline = ask(home, endpoint, [specs[0], specs[4]], HF_HUB_OFFLINE="1")
     assert offline[0] == fine
     assert (offline[1]["error"], offline[1]["kind"]) == ("CellFailure", "download_failed")

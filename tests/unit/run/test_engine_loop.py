@@ -49,7 +49,7 @@ def losses_by_loop(asked: TrainJob) -> list[float]:
         ours = loop.Loop(asked)
         ours.rehearse(Figures())
         ours.run()
-    return ours.losses
+    return ours.log.losses
 
 
 def weights(model: Any) -> torch.Tensor:

@@ -1,13 +1,14 @@
 """Forward and backward passes recorded once for each shape of row, and replayed: the host launches one graph a batch.
 
-All that a recorded pass reads or leaves lies in one place for good: the batch, the gradients, the sum of the losses.
+All that a recorded pass reads or leaves lies in one place for good: its batch, its gradients, the sum of the losses.
 What it needs in between is in one pool of memory, which the graphs share, since they never run at the same time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,13 +20,22 @@ from kilowit.run.engines.row_shapes import RowShape, Size, filled, row_shapes
 Passes = Callable[[dict[str, Any], Any], None]
 
 
+class Recorded(NamedTuple):
+    """The passes over rows of one shape."""
+
+    place: dict[str, Any]  # the batch, where it is read
+    num_tokens: Any  # to divide the loss by, 0-d
+    gradients: list[Any]  # of the weights, overwritten by each replay
+    replay: Callable[[], None]
+
+
 class RecordedPasses:
     """The passes over full batches, as graphs; other batches are not recorded.
 
     Args:
         batches: all that training will take.
-        passes: what to record. It adds to the gradients of `weights` and to nothing else but tensors of its own.
-        weights: the parameters that get gradients; theirs are made here, and must be set to zero, never let go.
+        passes: what to record. It gives gradients to `weights` and adds to nothing else but tensors of its own.
+        weights: the parameters that get gradients.
     """
 
     def __init__(self, job: TrainJob, batches: Sequence[list[int]], passes: Passes, weights: Sequence[Any]) -> None:
@@ -34,16 +44,12 @@ class RecordedPasses:
                 "a recorded pass takes the same layers each time, and this model drops layers at random",
                 hint="Leave out cuda_graph, or train a model whose layerdrop is 0.",
             )
-        self.job, self.passes = job, passes
-        self.gradients = [torch.zeros_like(weight) for weight in weights]
-        for weight, gradient in zip(weights, self.gradients, strict=True):
-            weight.grad = gradient
+        self.job, self.passes, self.weights = job, passes, weights
         self.batch_size = job.settings.train.batch_size
         self.shapes = self._shapes([batch for batch in batches if len(batch) == self.batch_size])
         used = {self.shape_of(batch) for batch in batches}  # a row may fit the shape made for smaller ones
         self.shapes = [shape for shape in self.shapes if shape in used]
-        self.places: dict[RowShape, tuple[dict[str, Any], Any]] = {}  # the batch and the number of tokens
-        self.graphs: dict[RowShape, Callable[[], None]] = {}
+        self.recorded: dict[RowShape, Recorded] = {}
 
     def _shapes(self, batches: Sequence[list[int]]) -> list[RowShape]:
         if not batches:
@@ -57,7 +63,7 @@ class RecordedPasses:
         return row_shapes([self._size(batch) for batch in batches], num_shapes, longest)
 
     def record(self, batches: Sequence[list[int]], collate: Callable[[Any], dict[str, Any]]) -> list[list[int]]:
-        """Record each shape, the largest first, over the first of the batches that fits it; gradients are zero after.
+        """Record each shape, the largest first, over the first of the batches that fits it; leave no gradients.
 
         Returns:
             The batches that were run for it.
@@ -69,10 +75,18 @@ class RecordedPasses:
             row = filled(collate(batch), shape, self.job.pad_token_id)
             place = {name: _placed(value, self.job.device) for name, value in row.items()}
             num_tokens = torch.ones((), device=self.job.device)
-            self.places[shape] = (place, num_tokens)
-            self.graphs[shape] = recorder.record(lambda place=place, n=num_tokens: self.passes(place, n))  # type: ignore[misc]
-        self.clear_gradients()
+            replay, gradients = recorder.record(partial(self._gradients, place, num_tokens))
+            self.recorded[shape] = Recorded(place, num_tokens, gradients, replay)
+        for weight in self.weights:
+            weight.grad = None
         return taken
+
+    def _gradients(self, place: dict[str, Any], num_tokens: Any) -> list[Any]:
+        """Run the passes, and return gradients that nothing was added to: what is new is kept where it was made."""
+        for weight in self.weights:
+            weight.grad = None
+        self.passes(place, num_tokens)
+        return [weight.grad for weight in self.weights]
 
     def shape_of(self, batch: list[int]) -> RowShape | None:
         """Return the smallest shape that holds a batch; None: it is not recorded."""
@@ -93,22 +107,24 @@ class RecordedPasses:
         return filled(collate(batch), shape, self.job.pad_token_id)
 
     def replay(self, batch: list[int], row: dict[str, Any], num_tokens: int) -> None:
-        """Run the passes over a row, with its loss divided by `num_tokens`."""
+        """Run the passes over a row, with its loss divided by `num_tokens`; add to the gradients that there are."""
         shape = self.shape_of(batch)
         assert shape is not None, "asked for recorded batches alone"
-        place, divisor = self.places[shape]
+        recorded = self.recorded[shape]
         for name, value in row.items():
             if isinstance(value, torch.Tensor):
                 source = value.pin_memory() if self.job.device.type == "cuda" else value
-                place[name].copy_(source, non_blocking=True)
-        divisor.fill_(num_tokens)
-        self.graphs[shape]()
+                recorded.place[name].copy_(source, non_blocking=True)
+        recorded.num_tokens.fill_(num_tokens)
+        # Of batches that are accumulated; they may lie where this replay leaves its own.
+        before = [weight.grad.clone() for weight in self.weights if weight.grad is not None]
+        recorded.replay()
+        if before:
+            torch._foreach_add_(before, recorded.gradients)
+        for weight, gradient in zip(self.weights, before or recorded.gradients, strict=True):
+            weight.grad = gradient
         for callback in self.job.callbacks:
-            callback.on_replay(self.job.model, place)
-
-    def clear_gradients(self) -> None:
-        """Set all gradients to zero where they are."""
-        torch._foreach_zero_(self.gradients)
+            callback.on_replay(self.job.model, recorded.place)
 
     def _size(self, batch: list[int]) -> Size:
         train = self.job.data.train
@@ -123,17 +139,20 @@ class Recorder:
             raise PlanError("CUDA graphs need a CUDA device", hint="Leave out cuda_graph.")
         self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
 
-    def record(self, passes: Callable[[], None]) -> Callable[[], None]:
-        """Run the passes once, since the first run loads kernels, record them, and return what replays them."""
+    def record(self, passes: Callable[[], list[Any]]) -> tuple[Callable[[], None], list[Any]]:
+        """Run the passes once, since the first run loads kernels, and record them.
+
+        Returns:
+            What replays them, and what they returned: tensors that each replay writes anew.
+        """
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             passes()
         torch.cuda.current_stream().wait_stream(self.stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-            passes()
-        replay: Callable[[], None] = graph.replay
-        return replay
+            results = passes()
+        return graph.replay, results
 
 
 def _placed(value: Any, device: torch.device) -> Any:

@@ -263,18 +263,20 @@ class Loop:
                 loss.backward()
             self.log.add(loss)
         with clock.part("optimizer"):
+            in_step = settings.max_grad_norm > 0 and isinstance(self.optimizer, torch.optim.AdamW)
+            if in_step:
+                clip_in_step(
+                    self.optimizer, self.master.weights if self.master else self.parameters, settings.max_grad_norm
+                )
             if self.master is not None:
-                self.master.take_gradients(keep=self.recorded is not None)
-            if settings.max_grad_norm > 0:
+                self.master.take_gradients()
+            if settings.max_grad_norm > 0 and not in_step:
                 torch.nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
             self.optimizer.step()
             self.schedule.step()
             if self.master is not None:
                 self.master.write_back()
-            if self.recorded is not None:
-                self.recorded.clear_gradients()
-            else:
-                self.model.zero_grad(set_to_none=True)
+            self.model.zero_grad(set_to_none=True)
         self.log.num_summed += 1
 
     def _num_target_tokens(self, indices: list[int]) -> int:
@@ -300,6 +302,16 @@ def _moved(value: Any, device: torch.device) -> Any:
     if not isinstance(value, torch.Tensor) or device.type == "cpu":
         return value
     return value.pin_memory().to(device, non_blocking=True)
+
+
+def clip_in_step(optimizer: Any, weights: list[Any], max_norm: float) -> None:
+    """Let torch's fused AdamW clip the gradients of `weights` as it reads them, as `clip_grad_norm_` would have.
+
+    That saves a pass over the gradients in memory; and those in bfloat16 are half as long to read for their norm.
+    """
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    norm = torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32)).norm()
+    optimizer.grad_scale = ((norm + 1e-6) / max_norm).clamp(min=1.0)  # it divides by what a GradScaler would set here
 
 
 def parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:

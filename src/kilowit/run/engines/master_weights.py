@@ -32,15 +32,13 @@ class MasterWeights:
         self.frozen = {name: value.detach().clone() for name, value in untrained}
         model.to(torch.bfloat16)
 
-    def take_gradients(self, *, keep: bool = False) -> None:
-        """Give the masters the gradients in float32 and let go of those in bfloat16, or keep them where they are."""
+    def take_gradients(self) -> None:
+        """Give the masters the gradients in float32 and let go of those in bfloat16."""
         pairs = [(w, m) for w, m in zip(self.weights, self.masters, strict=True) if w.grad is not None]
         gradients = [torch.empty_like(master) for _, master in pairs]
         torch._foreach_copy_(gradients, [weight.grad for weight, _ in pairs])
         for (weight, master), gradient in zip(pairs, gradients, strict=True):
-            master.grad = gradient
-            if not keep:
-                weight.grad = None
+            master.grad, weight.grad = gradient, None
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def write_back(self) -> None:

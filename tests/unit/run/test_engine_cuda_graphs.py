@@ -112,13 +112,21 @@ def test_every_row_has_a_shape_whose_pairs_are_neither_empty_nor_too_long(num_sh
     shapes = row_shapes(sizes, num_shapes, longest)
     assert len(shapes) <= num_shapes
     for size in sizes:
-        shape = next(shape for shape in reversed(shapes) if shape.holds(size))
+        shape = next(shape for shape in shapes if shape.holds(size))
         row = filled(row_of_one_pair(*size), shape, PAD)
         for side, number, most in zip(("source", "target"), shape[:2], longest, strict=True):
             lengths = row[f"{side}_bounds"].diff()[1:]
             assert row[f"{side}_bounds"][-1] == number == len(row[f"{side}_positions"])
             assert number % MULTIPLE == 0
             assert 1 <= lengths.min() <= lengths.max() <= most
+
+
+def test_shapes_are_cut_where_that_saves_the_most_padding_by_either_side() -> None:
+    like = [(100, 20), (101, 21), (99, 22)]
+    longer_sources, longer_targets = [(160, 20), (161, 21)], [(100, 60), (101, 62)]
+    shapes = row_shapes([*longer_targets, *like, *longer_sources], 3, (50, 50))
+    assert [shape[:2] for shape in shapes] == [(168, 24), (104, 64), (104, 24)]
+    assert len(row_shapes([(100, 20)] * 9, 3, (50, 50))) == 1
 
 
 @pytest.mark.usefixtures("rerun")

@@ -93,7 +93,8 @@ class RecordedPasses:
         if len(batch) != self.batch_size:
             return None
         size = self._size(batch)
-        return next((shape for shape in reversed(self.shapes) if shape.holds(size)), None)
+        holding = [shape for shape in self.shapes if shape.holds(size)]
+        return min(holding, key=lambda shape: shape.num_sources + shape.num_targets, default=None)
 
     def num_filling(self, batch: list[int]) -> int:
         """Count the padding, sources and targets, that a batch is computed with."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate, count
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -38,19 +39,41 @@ class RowShape(NamedTuple):
 def row_shapes(sizes: Sequence[Size], num_shapes: int, longest: Size) -> list[RowShape]:
     """Return at most `num_shapes` shapes, the largest first, such that one holds each of the sizes.
 
-    The range of source lengths is cut into equal parts; each part's shape is as large as the largest row in it.
+    The rows are cut in two, again and again, by the length of their sources or of their targets, each time where that
+    saves the most padding; each part's shape is as large as its rows.
 
     Args:
         sizes: of the rows that will come, at least one.
         longest: source and target of the split.
     """
-    smallest = min(num_sources for num_sources, _ in sizes)
-    width = (max(num_sources for num_sources, _ in sizes) - smallest) // num_shapes + 1
-    groups: dict[int, list[Size]] = {}
-    for size in sizes:
-        groups.setdefault((size[0] - smallest) // width, []).append(size)
+    groups = [list(sizes)]
+    while len(groups) < num_shapes:
+        cuts = [_best_cut(group) for group in groups]
+        saved, halves = max(cuts, key=lambda cut: cut[0])
+        if saved == 0:
+            break
+        groups = [group for group, cut in zip(groups, cuts, strict=True) if cut[1] is not halves] + halves
     longest = (max(2, longest[0]), max(2, longest[1]))
-    return sorted({_shape_of(group, longest) for group in groups.values()}, reverse=True)
+    return sorted({_shape_of(group, longest) for group in groups}, reverse=True)
+
+
+def _best_cut(sizes: Sequence[Size]) -> tuple[int, list[list[Size]]]:
+    """Return the tokens of padding that the best cut in two saves, and the two; 0 and nothing where none saves any."""
+    whole = len(sizes) * (max(size[0] for size in sizes) + max(size[1] for size in sizes))
+    best: tuple[int, list[list[Size]]] = (0, [])
+    for side in (0, 1):
+        ordered = sorted(sizes, key=lambda size: size[side])
+        below, above = _computed(ordered), _computed(ordered[::-1])[::-1]
+        for cut in range(1, len(ordered)):
+            if (saved := whole - below[cut - 1] - above[cut]) > best[0]:
+                best = (saved, [ordered[:cut], ordered[cut:]])
+    return best
+
+
+def _computed(sizes: Sequence[Size]) -> list[int]:
+    """Return the tokens that the first 1, 2, ... rows take once they are filled up to one shape."""
+    sources, targets = (accumulate(side, max) for side in zip(*sizes, strict=True))
+    return [number * (source + target) for number, source, target in zip(count(1), sources, targets, strict=False)]
 
 
 def _shape_of(sizes: Sequence[Size], longest: Size) -> RowShape:

@@ -199,10 +199,12 @@ def test_a_machine_without_a_gpu_is_refused_when_it_is_planned() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_replayed_graphs_train_to_the_weights_of_plain_passes_on_a_gpu() -> None:
-    device, trained = torch.device("cuda"), []
+def test_replayed_graphs_train_to_the_losses_of_plain_passes_on_a_gpu() -> None:
+    device, found = torch.device("cuda"), []
     for num_shapes in (None, 2):
-        asked = job(num_shapes=num_shapes, in_bf16=True)
+        phases, facts = Phases(), {}
+        asked = job(num_shapes=num_shapes, in_bf16=True, phases=phases, facts=facts)
         loop.train(replace(asked, model=asked.model.to(device), device=device))
-        trained.append(weights(asked.model).cpu())
-    assert torch.allclose(*trained, atol=5e-3)
+        found.append([phases.figures[name].facts["loss_last"] for name in ("train", "validate")])
+    assert facts["cuda_graph"]["num_replays"] == 10
+    assert found[1] == pytest.approx(found[0], abs=0.02)  # bfloat16, and kernels that add in another order each time

@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 SHARED ?= ../shared
+CARDS ?= $(basename $(notdir $(wildcard studies/cards/*.yaml)))
 
-.PHONY: demo test check unit gpu-study gpu-data docs clean
+.PHONY: demo test check unit gpu-study gpu-cards gpu-data docs clean
 
 demo: $(VENV)/.train  ## run studies/quickstart.yaml on real text on this machine's CPU
 	$(BIN)/kilowit run studies/quickstart.yaml --store runs/quickstart
@@ -26,10 +27,16 @@ unit: $(VENV)/.test  ## unit, property, golden, fault and e2e tests
 gpu-study: $(VENV)/.train gpu-data  ## run studies/bart-large-samsum.yaml: one GPU of 80 GB
 	$(BIN)/kilowit run studies/bart-large-samsum.yaml --store runs/bart-large-samsum
 
-gpu-data:  ## copy the corpus and the tokenizer that the GPU study reads from $(SHARED)
+gpu-cards: $(VENV)/.train gpu-data  ## run studies/cards/*.yaml (or CARDS="freeze lora"): minutes each on one GPU of 80 GB
+	$(PIP) --editable '.[train,adam8bit,lora]'
+	@failed=; for card in $(CARDS); do \
+	  $(BIN)/kilowit run studies/cards/$$card.yaml --store runs/cards/$$card || failed="$$failed $$card"; \
+	done; test -z "$$failed" || { echo "not all cells finished:$$failed"; exit 1; }
+
+gpu-data:  ## copy the corpora and the tokenizer that the GPU studies read from $(SHARED)
 	@test -d $(SHARED)/data || { echo "no folder $(SHARED)/data: set SHARED=..., or see docs/how-to/gpu-study.md"; exit 1; }
 	mkdir -p studies/data/tokenizers
-	cp -r $(SHARED)/data/corpora/samsum studies/data/
+	cp -r $(SHARED)/data/corpora/samsum $(SHARED)/data/corpora/qmsum studies/data/
 	cp -r $(SHARED)/data/tokenizers/bart studies/data/tokenizers/
 
 docs: $(VENV)/.test  ## write docs/reference and docs/methods anew from the code

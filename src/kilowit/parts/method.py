@@ -118,6 +118,12 @@ class TrainingCallback:
         """
         return loss_sum
 
+    def on_replay(self, model: Any, inputs: Mapping[str, Any]) -> None:
+        """Called, in place of `on_loss`, after each pass that is replayed as it was recorded: to count, no more.
+
+        `on_loss` is called as passes are recorded, and what it does to the loss is recorded with them.
+        """
+
     def on_validation(self, model: Any, num_steps: int, loss: float) -> bool:
         """Called after each validation, `num_steps` optimizer steps into training; True ends training."""
         return False
@@ -195,6 +201,9 @@ def plan_settings(settings: Settings, methods: tuple[MethodCall, ...], family: s
         if reason := getattr(module, "UNAVAILABLE", None):
             raise PartError(f'method "{call.name}" is not available: {reason}', hint=f"Take {module.SUCCESSOR}.")
         _refuse_conflicts(call, used)
+        for needed, why in getattr(module, "NEEDS", {}).items():
+            if needed not in used:
+                raise PartError(f'method "{call.name}" needs "{needed}": {why}', hint=f"Add {needed} to the recipe.")
         families = getattr(module, "FAMILIES", None)
         if families is not None and family is not None and family not in families:
             raise PartError(

@@ -60,6 +60,7 @@ class TrainingData:
     batching: Batching | None = None  # in place of `order` and the batch size; the engine loop knows it
     is_packed: bool = False  # batches are one row of sources and one of targets, without padding; the engine loop
     packed_attention: Literal["fused", "padded"] | None = None  # within the pairs of a row; None = by the family
+    num_row_shapes: int | None = None  # full rows are filled up to so many shapes, and recorded; None = as they come
 
     def epoch_order(self, batch_size: int, seed: int, epoch: int) -> list[int]:
         """Return the order of one epoch's training examples; the same on every machine."""

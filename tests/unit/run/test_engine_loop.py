@@ -49,7 +49,7 @@ def losses_by_loop(asked: TrainJob) -> list[float]:
         ours = loop.Loop(asked)
         ours.rehearse(Figures())
         ours.run()
-    return ours.losses
+    return ours.log.losses
 
 
 def weights(model: Any) -> torch.Tensor:
@@ -201,3 +201,23 @@ def test_steps_of_a_part_of_an_epoch_are_the_trainers() -> None:
     for epochs in (0.5, 1.0, 2.4):
         steps = loop.plan_steps(job(num_epochs=epochs))
         assert len(steps) == math.ceil(epochs * 6)
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 1e4])
+def test_gradients_clipped_within_the_step_take_the_step_of_clipped_gradients(max_norm: float) -> None:
+    torch.manual_seed(0)
+    found = []
+    gradients = [torch.randn(40, 7), torch.randn(9)]
+    for clips_in_step in (False, True):
+        weights = [torch.nn.Parameter(torch.ones_like(gradient)) for gradient in gradients]
+        optimizer = torch.optim.AdamW(weights, lr=0.1, fused=True)
+        for scale in (1.0, 0.3):
+            for weight, gradient in zip(weights, gradients, strict=True):
+                weight.grad = gradient * scale
+            if clips_in_step:
+                loop.clip_in_step(optimizer, weights, max_norm)
+            else:
+                torch.nn.utils.clip_grad_norm_(weights, max_norm)
+            optimizer.step()
+        found.append(torch.cat([weight.detach().flatten() for weight in weights]))
+    assert torch.allclose(*found, atol=1e-6)

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from kilowit.errors import CellFailure, PlanError
 from kilowit.parts.flop import forward_flop
 from kilowit.parts.method import TrainingCallback
+from kilowit.parts.methods.bf16 import ForwardDtype
 from kilowit.parts.methods.freeze import freeze_parameters
 from kilowit.parts.tokenized import TrainingData, num_padded_tokens
 from kilowit.run.batches import Collator
@@ -197,3 +198,13 @@ def test_mixed_precision_leaves_no_wrapper_on_the_model() -> None:
 def test_fp16_without_cuda_is_refused() -> None:
     with pytest.raises(PlanError, match="CUDA"):
         train(train_job(settings=Settings().with_precision("fp16")))
+
+
+def test_a_model_that_is_trained_twice_computes_in_bf16_both_times() -> None:
+    model, found = tiny_model("bart"), []
+    for _ in range(2):  # as `prune` does: the whole model first, then what is left of it
+        facts: dict[str, Any] = {}
+        settings = Settings().with_train(num_steps=1, batch_size=4, num_validations=0).with_precision("bf16")
+        train(train_job(model=model, settings=settings, callbacks=[ForwardDtype(facts)]))
+        found.append(facts["linear_dtype"])
+    assert found == ["bfloat16", "bfloat16"]

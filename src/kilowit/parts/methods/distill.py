@@ -18,7 +18,7 @@ Options        kind (shrink_and_finetune, knowledge_distillation or pseudo_label
                temperature (2), logits_weight (0.8), hidden_weight (3): of knowledge_distillation
                num_beams (null): of pseudo_labels; null = as the study predicts
 Works with     all others; freeze (embeddings, encoder) is how the source trains its students.
-               Conflicts with  compile, ensemble, fused_loss, prune.
+               Conflicts with  compile, cuda_graph, ensemble, fused_loss, prune.
                Over several processes with ddp. Conflicts with  fsdp, zero, zero_offload, which keep weights in parts.
 Source         Shleifer and Rush 2020, arXiv 2010.13002. BART-large to a 12-6, 12-3 or 12-1 student: 1.24 to 2.54 times
                faster, ROUGE-2 +0.27 to -3.54 points (model cards of sshleifer/distilbart-*).
@@ -38,7 +38,7 @@ from kilowit.parts.model import Dimensions
 from kilowit.parts.shrink import Layers, choose_depth, keep_layers, num_layers_of
 from kilowit.settings import Block, Count, NonNegative, Positive, Settings
 
-CONFLICTS_WITH: Final = ("compile", "ensemble", "fsdp", "fused_loss", "prune", "zero", "zero_offload")
+CONFLICTS_WITH: Final = ("compile", "cuda_graph", "ensemble", "fsdp", "fused_loss", "prune", "zero", "zero_offload")
 FAMILIES: Final = ("bart", "pegasus", "t5")
 ENGINES: Final = ("trainer", "loop")
 _CARDS: Final = "model cards of sshleifer/distilbart-{cnn,xsum}-*: 1.24 to 2.54 times faster than BART-large"

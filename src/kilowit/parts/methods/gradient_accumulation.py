@@ -8,7 +8,8 @@ When not       When it fits: smaller passes use the device less well, and weight
 Trade-off      train.memory_gpu_max_byte x0.2-0.95 | train.wall_second x0.95-1.6 | train.energy_total_joule x0.9-1.4
                | rouge2 -0.003..+0.003. Small batches pad less where lengths vary: that can outweigh the rest.
 Options        num_parts (2): has to divide train.batch_size
-Works with     all others.   Conflicts with  token_budget, and batch_size, which looks for the batch itself.
+Works with     all others.   Conflicts with  cuda_graph, token_budget, and batch_size, which looks for the
+               batch itself.
                Over several processes each part must still be shared out evenly.
 Source         Ott et al. 2018, arXiv 1806.00187, section 3.2. The stock Trainer of transformers 5 scales this gradient
                by the number of parts; kilowit's engine does not (src/kilowit/run/engines/trainer.py). On an H100,
@@ -25,7 +26,7 @@ from kilowit.errors import PartError
 from kilowit.parts.method import Evidence, Expectation, TrainedRun, TrainingCallback
 from kilowit.settings import Block, Settings
 
-CONFLICTS_WITH: Final = ("batch_size", "token_budget")
+CONFLICTS_WITH: Final = ("batch_size", "cuda_graph", "token_budget")
 FAMILIES: Final = None
 ENGINES: Final = ("trainer", "loop")
 _OURS: Final = "ours: an estimate; activations of one part, weights and optimizer unchanged"

@@ -7,7 +7,7 @@ When not       When they fit: a third more FLOPs buy nothing. A larger batch tha
 Trade-off      train.memory_gpu_max_byte x0.15-0.8 | train.wall_second x1.15-1.45 | train.energy_total_joule x1.15-1.45
                | rouge2 -0.003..+0.003
 Options        none
-Works with     all others.   Conflicts with  compile. (It is no part of prediction.)
+Works with     all others.   Conflicts with  compile, cuda_graph. (It is no part of prediction.)
 Source         Chen et al. 2016, arXiv 1604.06174: memory of n layers falls to their inputs at the price of one more
                forward pass, x1.33 of the FLOPs. Ranges ours, from it.
 """
@@ -20,7 +20,7 @@ from typing import Any, Final
 from kilowit.errors import PartError
 from kilowit.parts.method import Evidence, Expectation, NoOptions, TrainedRun, TrainingCallback
 
-CONFLICTS_WITH: Final = ("compile",)
+CONFLICTS_WITH: Final = ("compile", "cuda_graph")
 FAMILIES: Final = None
 ENGINES: Final = ("trainer", "loop")
 _CHEN: Final = "arXiv 1604.06174, section 4: one more forward pass is x1.33; range ours"

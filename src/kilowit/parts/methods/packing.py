@@ -9,7 +9,8 @@ Trade-off      train.energy_total_joule x0.25-0.8 | train.wall_second x0.25-0.8 
                | rouge2 -0.005..+0.005
 Options        attention (None): fused (torch's varlen_attn on CUDA, in half precision alone; pair by pair on a CPU), or
                padded (for the attention alone: any precision, and T5's bias). None = fused, for T5 padded
-Works with     bf16, bf16_weights, compile, sortish, freeze, truncate, early_stopping, adafactor. The engine loop.
+Works with     bf16, bf16_weights, compile, cuda_graph, sortish, freeze, truncate, early_stopping, adafactor. The engine
+               loop.
                Conflicts with  sparse_attention, token_budget.
                Fused attention leaves out dropout of attention weights (torch's kernels for it have none); all other
                dropout stays. BART from scratch has none of it, facebook/bart-large 0.1.
@@ -88,7 +89,8 @@ def applied(run: TrainedRun, options: Options) -> Evidence:
     }
     longest_source = max(run.data.train.source_lengths)
     several_a_row = numbers["longest_row_tokens"] > longest_source or run.settings.train.batch_size == 1
-    return Evidence(run.num_padding_tokens == 0 and numbers["num_rows"] > 0 and several_a_row, numbers)
+    is_unpadded = run.num_padding_tokens == 0 or run.data.num_row_shapes is not None  # then rows are filled on purpose
+    return Evidence(is_unpadded and numbers["num_rows"] > 0 and several_a_row, numbers)
 
 
 class CountRows(TrainingCallback):
@@ -109,7 +111,11 @@ class CountRows(TrainingCallback):
 
     def on_loss(self, model: Any, inputs: Mapping[str, Any], outputs: Any, loss_sum: Any) -> Any:
         """Count the rows of a batch."""
+        self.on_replay(model, inputs)
+        return loss_sum
+
+    def on_replay(self, model: Any, inputs: Mapping[str, Any]) -> None:
+        """Count the rows of a batch that is replayed."""
         num_rows, num_tokens = inputs["input_ids"].shape
         self.facts["num_rows"] += num_rows
         self.facts["longest_row_tokens"] = max(self.facts["longest_row_tokens"], num_tokens)
-        return loss_sum

@@ -74,9 +74,12 @@ class TrainCounts:
         batches = [indices[start : start + size] for start in range(0, len(indices), size)]
         self.add_batches(batches, is_first_epoch=is_first_epoch)
 
-    def add_batches(self, batches: list[list[int]], *, is_first_epoch: bool, is_packed: bool = False) -> None:
-        """Add one optimizer step over some batches; packed ones compute no padding."""
+    def add_batches(
+        self, batches: list[list[int]], *, is_first_epoch: bool, is_packed: bool = False, num_filling: int = 0
+    ) -> None:
+        """Add one optimizer step over some batches; packed ones compute no padding but `num_filling` tokens."""
         self.num_steps += 1
+        self.num_padded_tokens += num_filling
         for batch in batches:
             sources, targets = [self.source_lengths[i] for i in batch], [self.target_lengths[i] for i in batch]
             num_real = sum(sources) + sum(targets)

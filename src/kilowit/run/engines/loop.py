@@ -22,12 +22,13 @@ from kilowit.parts.flop import TRAIN_PER_FORWARD
 from kilowit.parts.packed import IMPLEMENTATIONS, PackedCollator, implementation_for, packed_rows, place_positions
 from kilowit.parts.tokenized import TokenizedSplit
 from kilowit.run.batches import Collator
+from kilowit.run.engines.cuda_graphs import RecordedPasses
 from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult, book, validation_steps
 from kilowit.run.engines.loss import chunked_loss_sum, token_loss_sum, validation_loss
 from kilowit.run.engines.master_weights import MasterWeights
 from kilowit.run.engines.step_clock import StepClock
-from kilowit.run.engines.warmup import note_flop, restored, warmup_batches
-from kilowit.run.engines.watch import NUM_LOGS, Progress, require_finite
+from kilowit.run.engines.warmup import note_flop, restored, same_randomness, warmup_batches
+from kilowit.run.engines.watch import NUM_LOGS, LossLog, Progress, require_finite
 from kilowit.run.flop_counter import count_step
 from kilowit.run.generate import autocast
 
@@ -50,7 +51,7 @@ def train(job: TrainJob) -> TrainResult:
             try:
                 loop.run()
             finally:  # a run that is ended has trained all the same
-                book(phase, loop.counts, loop.flop_per_forward, loop.losses)
+                book(phase, loop.counts, loop.flop_per_forward, loop.log.losses)
                 job.note("step_parts", "seconds of the parts of the steps", **loop.clock.seconds())
     job.model.zero_grad(set_to_none=True)
     return TrainResult(job.model, loop.optimizer, loop.counts)
@@ -127,28 +128,30 @@ class Loop:
         )
         self.flop_per_forward = TRAIN_PER_FORWARD
         self.clock = StepClock(job.device)
-        self.losses: list[float] = []
-        self.summed_loss = torch.zeros((), device=job.device)  # since the last log, never waited for in between
-        self.num_summed = 0
+        self.log = LossLog(job.device)
+        self.recorded: RecordedPasses | None = None
         self.progress = Progress(job)
         for callback in job.callbacks:
             callback.on_train_begin(self.model)
+        self.collate_on_host = self.host_collator(train)
         self.collate = self.collator(train)
 
     def collator(self, split: TokenizedSplit) -> Callable[[Any], dict[str, Any]]:
         """Return what makes batches of a split, on the device, packed if the data are."""
-        job, shift_right = self.job, self.model.prepare_decoder_input_ids_from_labels
-        collate: Callable[[Any], dict[str, Any]]
-        if job.data.is_packed:
-            collate = PackedCollator(split, job.pad_token_id, shift_right)
-        else:
-            multiple = 8 if job.settings.precision != "fp32" and job.device.type == "cuda" else 1
-            collate = Collator(split, job.pad_token_id, shift_right, multiple)
+        collate, device = self.host_collator(split), self.job.device
 
         def on_device(indices: Any) -> dict[str, Any]:
-            return {name: _moved(value, job.device) for name, value in collate(indices).items()}
+            return {name: _moved(value, device) for name, value in collate(indices).items()}
 
         return on_device
+
+    def host_collator(self, split: TokenizedSplit) -> Callable[[Any], dict[str, Any]]:
+        """Return what makes batches of a split, on the host, packed if the data are."""
+        job, shift_right = self.job, self.model.prepare_decoder_input_ids_from_labels
+        if job.data.is_packed:
+            return PackedCollator(split, job.pad_token_id, shift_right)
+        multiple = 8 if job.settings.precision != "fp32" and job.device.type == "cuda" else 1
+        return Collator(split, job.pad_token_id, shift_right, multiple)
 
     def token_losses(self, batch: dict[str, Any], label_smoothing: float) -> tuple[Any, Any]:
         """Return the summed loss of a batch's target tokens, and the model's outputs."""
@@ -161,7 +164,7 @@ class Loop:
                 return chunked_loss_sum(self.model, batch, label_smoothing, settings.loss_chunk_tokens)
             return token_loss_sum(self.model, batch, label_smoothing)
 
-    def mean_loss(self, batch: dict[str, Any], result: tuple[Any, Any], num_tokens: int) -> Any:
+    def mean_loss(self, batch: dict[str, Any], result: tuple[Any, Any], num_tokens: Any) -> Any:
         """Let the methods change the summed loss of a batch, and return its share of the step's mean."""
         total, outputs = result
         for callback in self.job.callbacks:
@@ -188,6 +191,7 @@ class Loop:
             step = count_step(forward, backward, job.device, is_compiled=job.num_rehearsals > 0)
             self.flop_per_forward = step.per_forward
             note_flop(job, step, indices, batch)
+            weights = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
             repeats = warmup_batches(job, [step.batches[0] for step in self.steps[: 1 + job.num_rehearsals]])
             for indices in repeats:
                 batch = self.collate(indices)
@@ -196,24 +200,46 @@ class Loop:
                 self.model.eval()
                 with torch.no_grad():
                     self.token_losses(self.collator(job.data.validation)([0, len(job.data.validation) - 1]), 0.0)
+        if job.data.num_row_shapes is not None:
+            repeats += self._record(weights)
         num_examples = sum(map(len, repeats)) + len(self.steps[0].batches[0])
         phase.count(num_steps=1 + len(repeats), num_examples=num_examples, flop_total=step.total * (1 + len(repeats)))
         phase.set(flop_source="counter")
 
+    def _record(self, weights: list[Any]) -> list[list[int]]:
+        """Record forward and backward for rows of a few shapes; return the batches that were run for it."""
+        batches = [batch for step in self.steps for batch in step.batches]
+
+        def passes(batch: dict[str, Any], num_tokens: Any) -> None:
+            loss = self.mean_loss(batch, self.token_losses(batch, self.job.settings.train.label_smoothing), num_tokens)
+            loss.backward()
+            self.log.add(loss)
+
+        self.model.train()
+        self.recorded = RecordedPasses(self.job, batches, passes, weights)
+        with same_randomness(self.job):
+            taken = self.recorded.record(batches, self.collate_on_host)
+        self.log.clear()
+        return taken
+
     def run(self) -> None:
         """Take all steps, validate when it is due, and let the methods end it."""
         for number, step in enumerate(self.steps, start=1):
-            self.model.train()
+            if not self.model.training:
+                self.model.train()
             self._take(step)
-            self.counts.add_batches(step.batches, is_first_epoch=step.epoch == 0, is_packed=self.job.data.is_packed)
+            num_filling = sum(map(self.recorded.num_filling, step.batches)) if self.recorded else 0
+            self.counts.add_batches(
+                step.batches, is_first_epoch=step.epoch == 0, is_packed=self.job.data.is_packed, num_filling=num_filling
+            )
             is_last = number == len(self.steps)
             if number == 1 or number % self.log_steps == 0 or is_last:
-                self._log(number)
-            self.progress.report(number, len(self.steps), self.losses)
+                self.log.take(number)
+            self.progress.report(number, len(self.steps), self.log.losses)
             if number in self.validation_steps and self._validate(number):
                 break
-        if self.num_summed:
-            self._log(self.counts.num_steps)
+        self.log.finish(self.counts.num_steps)
+        self.recorded = None  # its memory is not needed for what follows
         if self.master is not None:
             self.master.give_back()
         for callback in self.job.callbacks:
@@ -223,24 +249,35 @@ class Loop:
         settings, clock = self.job.settings.train, self.clock
         num_tokens = sum(map(self._num_target_tokens, step.batches))
         for indices in step.batches:
+            if self.recorded is not None and self.recorded.shape_of(indices) is not None:
+                with clock.part("data"):
+                    row = self.recorded.row(indices, self.collate_on_host)
+                with clock.part("replay"):
+                    self.recorded.replay(indices, row, num_tokens)
+                continue
             with clock.part("data"):
                 batch = self.collate(indices)
             with clock.part("forward"):
                 loss = self.mean_loss(batch, self.token_losses(batch, settings.label_smoothing), num_tokens)
             with clock.part("backward"):
                 loss.backward()
-            self.summed_loss += loss.detach()
+            self.log.add(loss)
         with clock.part("optimizer"):
+            in_step = settings.max_grad_norm > 0 and isinstance(self.optimizer, torch.optim.AdamW)
+            if in_step:
+                clip_in_step(
+                    self.optimizer, self.master.weights if self.master else self.parameters, settings.max_grad_norm
+                )
             if self.master is not None:
                 self.master.take_gradients()
-            if settings.max_grad_norm > 0:
+            if settings.max_grad_norm > 0 and not in_step:
                 torch.nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
             self.optimizer.step()
             self.schedule.step()
             if self.master is not None:
                 self.master.write_back()
             self.model.zero_grad(set_to_none=True)
-        self.num_summed += 1
+        self.log.num_summed += 1
 
     def _num_target_tokens(self, indices: list[int]) -> int:
         lengths = self.job.data.train.target_lengths
@@ -260,19 +297,21 @@ class Loop:
         verdicts = [callback.on_validation(self.model, number, loss) for callback in job.callbacks]
         return any(verdicts)
 
-    def _log(self, number: int) -> None:
-        """Read the mean loss of the steps since the last log from the device."""
-        loss = float(self.summed_loss.item()) / self.num_summed
-        self.summed_loss.zero_()
-        self.num_summed = 0
-        require_finite("loss", loss, number)
-        self.losses.append(loss)
-
 
 def _moved(value: Any, device: torch.device) -> Any:
     if not isinstance(value, torch.Tensor) or device.type == "cpu":
         return value
     return value.pin_memory().to(device, non_blocking=True)
+
+
+def clip_in_step(optimizer: Any, weights: list[Any], max_norm: float) -> None:
+    """Let torch's fused AdamW clip the gradients of `weights` as it reads them, as `clip_grad_norm_` would have.
+
+    That saves a pass over the gradients in memory; and those in bfloat16 are half as long to read for their norm.
+    """
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    norm = torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32)).norm()
+    optimizer.grad_scale = ((norm + 1e-6) / max_norm).clamp(min=1.0)  # it divides by what a GradScaler would set here
 
 
 def parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:

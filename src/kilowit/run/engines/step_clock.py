@@ -1,4 +1,4 @@
-"""Where the time of training goes: data, forward, backward, optimizer; without ever waiting for the device."""
+"""Where the time of training goes: data, forward, backward, replay, optimizer; without ever waiting for the device."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import torch
 
-PARTS: Final = ("data", "forward", "backward", "optimizer")
+PARTS: Final = ("data", "forward", "backward", "replay", "optimizer")  # replay: a recorded forward and backward
 
 
 class StepClock:
-    """Adds up the seconds of the parts of steps: by the wall on a CPU, by events of the stream on CUDA.
+    """Adds up the seconds of the parts that steps have: by the wall on a CPU, by events of the stream on CUDA.
 
     A part that makes data is timed by the wall everywhere: it is the host's work, hidden behind the device's or not.
     """
@@ -45,4 +45,4 @@ class StepClock:
             torch.cuda.synchronize()
         for name, begin, end in self.events:
             total[name] = total.get(name, 0.0) + begin.elapsed_time(end) / 1000
-        return {f"{name}_second": round(total.get(name, 0.0), 4) for name in PARTS}
+        return {f"{name}_second": round(total.get(name, 0.0), 4) for name in PARTS if name in total}

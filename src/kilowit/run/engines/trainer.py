@@ -61,8 +61,9 @@ def train(job: TrainJob) -> TrainResult:
             rank_facts = sharding.rank_facts(job.model, optimizer, job.settings, job.device)
             whole = job.model if hollow is None else sharding.whole_model(job.model, hollow, job.device)
     # For mixed precision accelerate hangs a wrapped `forward` on the instance and leaves it there; its own
-    # unwrap_model (1.15) peels off the decorators of the class's `forward` too.
-    for name in ("forward", "_original_forward"):
+    # unwrap_model (1.15) peels off the decorators of the class's `forward` too. With its mark left on, a model that is
+    # trained once more would be taken for one that computes in mixed precision already.
+    for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
         job.model.__dict__.pop(name, None)
     job.model.zero_grad(set_to_none=True)
     if ranks.wrapper == "deepspeed":

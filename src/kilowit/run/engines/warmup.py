@@ -19,6 +19,14 @@ NUM_WARMUP_STEPS: Final = {"cpu": 1, "cuda": 2}  # the first is counted by torch
 @contextmanager
 def restored(job: TrainJob) -> Iterator[None]:
     """Undo what a warm-up leaves: gradients and the state of every random generator."""
+    with same_randomness(job):
+        yield
+    job.model.zero_grad(set_to_none=True)
+
+
+@contextmanager
+def same_randomness(job: TrainJob) -> Iterator[None]:
+    """Put the state of every random generator back."""
     import numpy as np
 
     python_state, numpy_state = random.getstate(), np.random.get_state()
@@ -26,7 +34,6 @@ def restored(job: TrainJob) -> Iterator[None]:
         yield
     random.setstate(python_state)
     np.random.set_state(numpy_state)
-    job.model.zero_grad(set_to_none=True)
 
 
 def warmup_batches(job: TrainJob, batches: Sequence[list[int]]) -> list[list[int]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kilowit.dataset import describe_dataset
     from kilowit.evaluation import Evaluation, evaluate
-    from kilowit.exchange import import_runs
+    from kilowit.exchange import export_records, import_runs
     from kilowit.meter import Meter, MeterResult
     from kilowit.plan import plan_study
     from kilowit.record import Record
@@ -42,6 +42,7 @@ __all__ = [
     "describe_dataset",
     "evaluate",
     "export_model",
+    "export_records",
     "import_runs",
     "load_summarizer",
     "plan_study",
@@ -65,6 +66,7 @@ _MODULES = {
     "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
     "export_model": "kilowit.serving",
+    "export_records": "kilowit.exchange",
     "import_runs": "kilowit.exchange",
     "load_summarizer": "kilowit.serving",
     "plan_study": "kilowit.plan",

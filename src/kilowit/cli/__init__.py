@@ -254,6 +254,7 @@ app.command()(text_verbs.evaluate)
 app.command()(serving_verbs.summarize)
 app.command()(serving_verbs.export)
 app.command("import")(exchange_verbs.import_)
+app.command()(exchange_verbs.export_records)
 metrics_app.command()(text_verbs.judge)
 
 

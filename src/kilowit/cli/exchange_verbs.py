@@ -10,6 +10,7 @@ import typer
 from kilowit.cli.options import RUNS, AsJson, Machine, Region, StorePath
 
 _READ: Final = "codecarbon, published, impact_tracker, azure_monitor, mlflow or hugging_face; else seen from each file."
+_WRITTEN: Final = "codecarbon, boamps, model-card, csv or parquet."
 
 
 def import_(
@@ -30,3 +31,23 @@ def import_(
     exchange_views.show_imported(
         import_runs(files, store, format=format, region=region, machine=machine), as_json=as_json
     )
+
+
+def export_records(
+    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help=_WRITTEN, show_default=False)],
+    region: Region = None,
+    machine: Machine = None,
+    pue: Annotated[float | None, typer.Option(metavar="NUMBER", min=1, max=5, help="PUE of the site.")] = None,
+) -> None:
+    """Write the records of a store for other tools; `kilowit export` leaves a trained model as a folder.
+
+    Example: kilowit export-records runs out --format codecarbon
+    """
+    from kilowit.cli import exchange_views
+    from kilowit.exchange import export_records
+    from kilowit.store import Store
+
+    records = Store(store).records()
+    exchange_views.show_exported(export_records(records, out, format, region=region, machine=machine, pue=pue))

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from kilowit.cli.views import known
-from kilowit.console import say, show_json, show_table
+from kilowit.console import say, show, show_json, show_table
 
 if TYPE_CHECKING:
-    from kilowit.exchange import ImportOutcome
+    from kilowit.exchange import ExportedRecords, ImportOutcome
 
 
 def show_imported(outcome: ImportOutcome, *, as_json: bool) -> None:
@@ -35,6 +35,15 @@ def show_imported(outcome: ImportOutcome, *, as_json: bool) -> None:
         say(f"contradiction: {contradiction}")
     for remark in outcome.remarks:
         say(f"note: {remark}")
+
+
+def show_exported(exported: ExportedRecords) -> None:
+    """Show the files of an export."""
+    for path in exported.files:
+        show(str(path))
+    say(f"{exported.folder}: {exported.num_runs:,} runs")
+    if exported.num_left_out:
+        say(f"note: {exported.num_left_out:,} imported runs are left out: this format cannot mark them as such")
 
 
 def _sum(values: list[float | None]) -> float | None:

@@ -9,6 +9,7 @@ Example:
 
 from __future__ import annotations
 
+from kilowit.exchange.exporting import WRITERS, ExportedRecords, export_records
 from kilowit.exchange.importing import FORMATS, Imported, ImportOutcome, import_runs
 
-__all__ = ["FORMATS", "ImportOutcome", "Imported", "import_runs"]
+__all__ = ["FORMATS", "WRITERS", "ExportedRecords", "ImportOutcome", "Imported", "export_records", "import_runs"]

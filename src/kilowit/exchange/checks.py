@@ -72,13 +72,23 @@ def device_limit(
     return Contradiction(kind="device_limit", message=message)
 
 
-def grid_intensity(joule: float | None, co2e_kg: float | None, region: str | None) -> Contradiction | None:
-    """Compare CO2e over energy with the grid: of the region if it is known, else with every grid of our table."""
+def grid_intensity(
+    joule: float | None, co2e_kg: float | None, region: str | None, pue: float = 1.0
+) -> Contradiction | None:
+    """Compare CO2e over energy with the grid: of the region if it is known, else with every grid of our table.
+
+    Args:
+        joule: of the devices.
+        co2e_kg: as stated.
+        region: where it ran; with it the region's PUE is expected to be in the CO2e.
+        pue: that the file says is in the CO2e; without a region it is taken out.
+    """
     if not joule or co2e_kg is None:
         return None
     gram_per_kwh = 1000 * co2e_kg / (joule / JOULE_PER_KWH)
     grid = factors.carbon(region)
     if region is None:
+        gram_per_kwh /= pue
         if grid.low <= gram_per_kwh <= grid.high:
             return None
         message = f"{gram_per_kwh:.4g} gCO2e/kWh is outside all grids of our table ({grid.low:.0f} to {grid.high:.0f})"

@@ -1,8 +1,8 @@
 """What ``az monitor metrics list -o json`` prints of a workspace: GPU joules, utilization and memory, minute by minute.
 
 One run for each ``runId`` that the query was split by; without that dimension the export is one run. Only the GPUs are
-metered there: the total stays unknown. Energy is a Total per interval; the first and the last interval may hold more than
-the run, which gives the interval of the energy.
+metered there: the total stays unknown. Energy is a Total per interval; the first and the last interval may hold more
+than the run, which gives the interval of the energy.
 Source of the names: Azure Monitor, metrics of Microsoft.MachineLearningServices/workspaces; REST API 2023-10-01.
 """
 

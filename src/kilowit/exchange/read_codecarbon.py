@@ -40,8 +40,14 @@ class _Row:
     def text(self, name: str) -> str | None:
         return self.cells.get(name) or None
 
+    @cached_property
+    def pue(self) -> float:
+        """What its energies and powers were multiplied by; 1 in releases that knew none."""
+        return self.value("pue") or 1.0
+
     def joule(self, name: str) -> float | None:
-        return times(self.value(name), JOULE_PER_KWH)
+        """An energy of the devices, without the PUE that the file has in it."""
+        return times(self.value(name), JOULE_PER_KWH / self.pue)
 
     @cached_property
     def second(self) -> float:
@@ -179,7 +185,7 @@ def _environment(row: _Row) -> dict[str, object]:
     num_gpus = int(row.value("gpu_count") or 0)
     found = {
         "python": row.text("python_version"),
-        "platform": row.text("os"),
+        "os": {"system": row.text("os")} if row.text("os") else None,
         "cpu": {"model": row.text("cpu_model")} if row.text("cpu_model") else None,
         "gpus": [{"name": _gpu_name(row)}] * num_gpus if num_gpus else None,
         "cloud": {"provider": row.text("cloud_provider"), "region": row.text("cloud_region")}
@@ -210,11 +216,11 @@ def _found(row: _Row, region: str | None) -> list[Contradiction | None]:
     found = [
         checks.parts_of_total([row.joule(name) for name in _ENERGIES], joule, "J"),
         checks.rate_times_time("emissions_rate", row.value("emissions_rate"), row.second, co2e_kg, "kg"),
-        checks.grid_intensity(joule, co2e_kg, region),
+        checks.grid_intensity(joule, co2e_kg, region, row.pue),
         checks.device_limit(row.joule("gpu_energy"), row.second, int(row.value("gpu_count") or 0), _gpu_name(row)),
     ]
     for device in ("cpu", "gpu", "ram"):
-        watt, own = row.value(f"{device}_power"), row.joule(f"{device}_energy")
+        watt, own = times(row.value(f"{device}_power"), 1 / row.pue), row.joule(f"{device}_energy")
         found.append(checks.power_times_time(device, watt, row.second, own))
     if not row.counts_machine and row.joule("gpu_energy"):
         message = "the row counts one process on the CPU, but every GPU of the machine whole"

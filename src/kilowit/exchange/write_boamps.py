@@ -18,7 +18,6 @@ from kilowit.errors import StoreError
 from kilowit.exchange.foreign import JOULE_PER_KWH
 from kilowit.exchange.priced import PricedRun, priced_run
 from kilowit.record import PhaseFigures, Record
-from kilowit.serving.making import making_figures
 from kilowit.settings import FactorSettings
 
 FORMAT_VERSION: Final = "0.1"
@@ -36,7 +35,7 @@ def boamps_files(records: Sequence[Record], asked: FactorSettings) -> Mapping[st
     files = {}
     for record in records:
         run = priced_run(record, asked)
-        for stage, figures in _stages(record):
+        for stage, figures in _stages(run):
             report = _report(run, stage, figures)
             files[f"{record.run_id}_{stage}.json"] = json.dumps(report, ensure_ascii=False, indent=1).encode()
     if not files:
@@ -44,11 +43,11 @@ def boamps_files(records: Sequence[Record], asked: FactorSettings) -> Mapping[st
     return files
 
 
-def _stages(record: Record) -> list[tuple[str, PhaseFigures]]:
-    stages = []
+def _stages(run: PricedRun) -> list[tuple[str, PhaseFigures]]:
+    record, stages = run.record, []
     if record.phase("train") is not None:
         stage = "training" if record.model is not None and record.model.source.startswith("scratch:") else "finetuning"
-        stages.append((stage, making_figures(record)))
+        stages.append((stage, run.making))
     predict = record.phase("predict")
     if predict is not None:
         stages.append(("inference", predict))

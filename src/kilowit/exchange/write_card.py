@@ -13,7 +13,6 @@ import yaml
 from kilowit.errors import StoreError
 from kilowit.exchange.priced import PricedRun, priced_run
 from kilowit.record import Record
-from kilowit.serving.making import making_figures
 from kilowit.serving.model_card import bill_row, data_section, emissions_block, markdown_table
 from kilowit.settings import FactorSettings
 
@@ -31,12 +30,12 @@ def card_files(records: Sequence[Record], asked: FactorSettings) -> Mapping[str,
 
 
 def _card(run: PricedRun) -> str:
-    record, making = run.record, making_figures(run.record)
+    record = run.record
     assert record.model is not None
     front: dict[str, object] = {"pipeline_tag": "summarization", "tags": ["summarization", "kilowit"]}
     if record.model.source.startswith("hub:"):
         front["base_model"] = record.model.source.removeprefix("hub:").partition("@")[0]
-    emissions = emissions_block(record, run.derived(making), run.factors)
+    emissions = emissions_block(record, run.derived(run.making), run.factors)
     if emissions is not None:
         front["co2_eq_emissions"] = emissions
     rows = [bill_row(phase.phase, phase, run.derived(phase)) for phase in record.phases]
@@ -57,5 +56,7 @@ def _card(run: PricedRun) -> str:
 def _scores(record: Record) -> str:
     if not record.scores:
         return "## Quality\n\nNot measured."
-    rows = [(s.metric, f"{s.value:.4f}", str(s.num_examples), f"`{s.signature}`") for s in record.scores]
-    return "## Quality\n\nOn the test split.\n\n" + markdown_table(("metric", "value", "examples", "signature"), rows)
+    rows = [(s.metric, f"{s.value:.4f}", f"{s.num_examples:,}") for s in record.scores]
+    signatures = "; ".join(sorted({f"`{s.signature}`" for s in record.scores}))
+    table = markdown_table(("metric", "value", "examples"), rows)
+    return f"## Quality\n\nOn the test split.\n\n{table}\n\nMetrics: {signatures}."

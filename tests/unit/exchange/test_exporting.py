@@ -78,6 +78,20 @@ def test_emissions_csv_leaves_empty_what_is_unknown(records: list[Record], tmp_p
     assert row["energy_consumed"] == row["emissions"] == row["gpu_power"] == "" and float(row["duration"]) > 0
 
 
+def test_an_energy_that_one_phase_does_not_know_is_no_total_in_any_format(
+    records: list[Record], tmp_path: Path
+) -> None:
+    record = next(r for r in records if r.phase("train"))
+    blind = [replace(p, energy_total_joule=None) if p.phase == "train" else p for p in record.phases]
+    run = replace(record, phases=blind)
+    [row] = read_csv(export_records([run], tmp_path / "csv", "codecarbon").files[0])
+    assert row["energy_consumed"] == row["emissions"] == "" and float(row["gpu_energy"]) > 0
+    [report] = export_records([run], tmp_path / "boamps", "boamps").files
+    assert report.name.endswith("_inference.json")
+    [card] = export_records([run], tmp_path / "card", "model-card").files
+    assert "co2_eq_emissions" not in card.read_text()
+
+
 def test_boamps_reports_have_what_the_schema_requires_and_nothing_that_it_does_not_know(
     records: list[Record], tmp_path: Path
 ) -> None:

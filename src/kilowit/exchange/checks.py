@@ -73,33 +73,33 @@ def device_limit(
 
 
 def grid_intensity(
-    joule: float | None, co2e_kg: float | None, region: str | None, pue: float = 1.0
+    joule: float | None, co2e_kg: float | None, region: str | None, pue: float | None = None
 ) -> Contradiction | None:
     """Compare CO2e over energy with the grid: of the region if it is known, else with every grid of our table.
 
     Args:
         joule: of the devices.
         co2e_kg: as stated.
-        region: where it ran; with it the region's PUE is expected to be in the CO2e.
-        pue: that the file says is in the CO2e; without a region it is taken out.
+        region: where it ran; None = unknown.
+        pue: that the file says is in the CO2e; None = it says nothing, and the region's own is expected.
     """
     if not joule or co2e_kg is None:
         return None
     gram_per_kwh = 1000 * co2e_kg / (joule / JOULE_PER_KWH)
     grid = factors.carbon(region)
     if region is None:
-        gram_per_kwh /= pue
+        gram_per_kwh /= pue or 1.0
         if grid.low <= gram_per_kwh <= grid.high:
             return None
         message = f"{gram_per_kwh:.4g} gCO2e/kWh is outside all grids of our table ({grid.low:.0f} to {grid.high:.0f})"
         return Contradiction(kind="grid_intensity", message=message)
-    overhead = factors.pue(region)
-    expected = grid.value * overhead.value
+    overhead = factors.pue(region, pue).value
+    expected = grid.value * overhead
     if not differs(gram_per_kwh, expected, SHIFTED_GRID):
         return None
     message = (
         f"{gram_per_kwh:.4g} gCO2e/kWh; {region} has {grid.value:.4g} ({grid.basis}), "
-        f"with a PUE of {overhead.value:g} {expected:.4g}"
+        f"with a PUE of {overhead:g} {expected:.4g}"
     )
     return Contradiction(kind="grid_intensity", message=message)
 

@@ -69,6 +69,11 @@ class _Row:
         return self.ended_at - timedelta(seconds=self.second)
 
     @property
+    def has_no_gpu(self) -> bool:
+        """Whether the 0 kWh of its GPUs stands for no GPU, as the file has no other way to say so."""
+        return not self.value("gpu_count") and self.value("gpu_energy") == 0
+
+    @property
     def counts_machine(self) -> bool:
         """Whether it counts all of the machine, as it does by default and as early releases always did."""
         return (self.text("tracking_mode") or "machine") == "machine"
@@ -160,11 +165,13 @@ def _phase(chosen: _Row, rows: Sequence[_Row]) -> PhaseFigures:
     totals = [joule for row in rows if (joule := row.joule("energy_consumed")) is not None]
     fields = energies(
         "codecarbon",
-        gpu=chosen.joule("gpu_energy"),
+        gpu=None if chosen.has_no_gpu else chosen.joule("gpu_energy"),
         cpu=chosen.joule("cpu_energy"),
         dram=chosen.joule("ram_energy"),
         total=median(totals) if totals else None,
     )
+    if chosen.has_no_gpu:
+        fields["energy_gpu_source"] = "none:no_gpu"
     if len(totals) > 1:
         fields |= {"energy_total_joule_low": min(totals), "energy_total_joule_high": max(totals)}
     return PhaseFigures(
@@ -216,7 +223,7 @@ def _found(row: _Row, region: str | None) -> list[Contradiction | None]:
     found = [
         checks.parts_of_total([row.joule(name) for name in _ENERGIES], joule, "J"),
         checks.rate_times_time("emissions_rate", row.value("emissions_rate"), row.second, co2e_kg, "kg"),
-        checks.grid_intensity(joule, co2e_kg, region, row.pue),
+        checks.grid_intensity(joule, co2e_kg, region, None if row.pue <= 1 else row.pue),
         checks.device_limit(row.joule("gpu_energy"), row.second, int(row.value("gpu_count") or 0), _gpu_name(row)),
     ]
     for device in ("cpu", "gpu", "ram"):

@@ -109,6 +109,21 @@ def test_a_row_that_contradicts_itself_is_flagged_by_kind(tmp_path: Path, change
     assert any(warning.startswith(f"{kind}: ") for warning in record.warnings)
 
 
+def test_zero_energy_of_no_gpu_is_unknown_rather_than_zero(tmp_path: Path) -> None:
+    row = emissions_row(gpu_count="", gpu_model="", gpu_power=0.0, gpu_energy=0.0, energy_consumed=0.003)
+    [record] = imported(tmp_path, write_csv(tmp_path / "emissions.csv", [row]))
+    [phase] = record.phases
+    assert (phase.energy_gpu_joule, phase.energy_gpu_source) == (None, "none:no_gpu")
+    assert "components" not in kinds(record)
+
+
+def test_the_pue_in_a_file_is_taken_out_of_its_energies_and_left_in_its_co2e(tmp_path: Path) -> None:
+    [record] = imported(tmp_path, write_csv(tmp_path / "emissions.csv", [emissions_row(pue=1.25)]), region="country/FR")
+    assert record.phases[0].energy_total_joule == pytest.approx(0.02 / 1.25 * KWH)
+    assert record.imported is not None and record.imported.stated["pue"] == 1.25
+    assert "grid_intensity" not in kinds(record)  # 41 g/kWh of the grid, each kWh of the devices 1.25 times
+
+
 def test_rows_that_flush_wrote_of_one_run_count_once(tmp_path: Path) -> None:
     early = emissions_row(duration=50.0, energy_consumed=0.01, timestamp="2026-11-23T10:00:50")
     [record] = imported(tmp_path, write_csv(tmp_path / "emissions.csv", [early, emissions_row()]))
@@ -120,6 +135,7 @@ def test_columns_of_the_first_releases_suffice(tmp_path: Path) -> None:
            "emissions": 0.0002976, "energy_consumed": 0.001, "country_name": "USA"}  # fmt: skip
     [record] = imported(tmp_path, write_csv(tmp_path / "emissions-scoped.csv", [row]))
     assert record.phases[0].energy_gpu_joule is None and record.phases[0].energy_total_joule == 3600.0
+    assert record.phases[0].energy_gpu_source == "none:not_in_file"
     assert record.imported is not None and record.imported.tool_version is None
 
 

@@ -58,9 +58,8 @@ def read_impact_tracker(path: Path, region: str | None = None) -> Reading:
             "impact_tracker:power", cpu=joules[CPU_WATT], gpu=joules[GPU_WATT], total=sum(known) if known else None
         ),
     )
-    attributed = {
-        f"energy_attributed_{name[:4].rstrip('_')}_joule": _integral(rows, name) for name in ATTRIBUTED.values()
-    }
+    shares = {"cpu": ATTRIBUTED[CPU_WATT], "gpu": ATTRIBUTED[GPU_WATT]}
+    attributed = {f"energy_{device}_attributed_joule": _integral(rows, name) for device, name in shares.items()}
     run = ForeignRun(
         place=f"{len(rows)} readings",
         name=path.resolve().parent.parent.name or "run",

@@ -190,7 +190,7 @@ def test_impact_tracker_powers_are_integrated_over_the_machine(tmp_path: Path) -
     [phase] = record.phases
     assert (phase.wall_second, phase.energy_cpu_joule, phase.energy_gpu_joule) == (10.0, 500.0, 2000.0)
     assert phase.energy_total_joule == 2500.0 and not kinds(record)
-    assert record.imported is not None and record.imported.stated["energy_attributed_nvid_joule"] == 1500.0
+    assert record.imported is not None and record.imported.stated["energy_gpu_attributed_joule"] == 1500.0
     lines[0]["rapl_estimated_attributable_power_draw"] = 60.0
     lines.append({**lines[1], "timestamp": 1e9 + 500})
     path.write_text("\n".join(json.dumps(line) for line in lines))

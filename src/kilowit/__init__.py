@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kilowit.dataset import describe_dataset
     from kilowit.evaluation import Evaluation, evaluate
+    from kilowit.exchange import export_records, import_runs
     from kilowit.meter import Meter, MeterResult
     from kilowit.plan import plan_study
     from kilowit.record import Record
@@ -41,6 +42,8 @@ __all__ = [
     "describe_dataset",
     "evaluate",
     "export_model",
+    "export_records",
+    "import_runs",
     "load_summarizer",
     "plan_study",
     "recommend",
@@ -63,6 +66,8 @@ _MODULES = {
     "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
     "export_model": "kilowit.serving",
+    "export_records": "kilowit.exchange",
+    "import_runs": "kilowit.exchange",
     "load_summarizer": "kilowit.serving",
     "plan_study": "kilowit.plan",
     "recommend": "kilowit.report.recommend",

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, Final, Literal
 
 from kilowit.errors import ErrorKind, StoreError, near_name_hint
+from kilowit.imported import ImportFacts
 from kilowit.served import ServedRuntime
 
 SCHEMA_VERSION: Final = 2
@@ -22,7 +23,7 @@ SCHEMA_VERSION: Final = 2
 Status = Literal["finished", "failed", "interrupted"]
 PHASES: Final = (
     "idle", "download", "prepare", "load", "warmup", "train", "validate", "compress", "predict", "score", "save",
-    "serve", "serve_export", "serve_load", "serve_warmup", "serve_reference", "gap",
+    "serve", "serve_export", "serve_load", "serve_warmup", "serve_reference", "unsplit", "gap",
 )  # fmt: skip
 # What it takes to have a model: all that a cell does before it predicts, but the idle baseline and downloads.
 MAKING: Final = ("prepare", "load", "warmup", "compress", "train", "validate", "save")
@@ -34,7 +35,8 @@ class PhaseFigures:
     """What one phase took. Figures of a record's phases are exclusive: they add up to its total.
 
     A phase that encloses another (train around validate) is booked without it. ``gap`` is the time that no
-    phase claimed. Energies carry ``_low`` and ``_high``: the interval that the source warrants.
+    phase claimed, ``unsplit`` what another tool measured as one stretch. Energies carry ``_low`` and ``_high``: the
+    interval that the source warrants.
     """
 
     phase: str
@@ -211,6 +213,7 @@ class Record:
     measurement_signature: str = ""  # energy|gpu:...|cpu:...|dram:...|idle:kept|period:1000ms|v:1
     idle_power_watt: float | None = None
     serving: list[ServedRuntime] = field(default_factory=list)  # empty: not asked for, or not reached
+    imported: ImportFacts | None = None  # None: measured by kilowit
     schema_version: int = SCHEMA_VERSION
 
     def phase(self, name: str) -> PhaseFigures | None:

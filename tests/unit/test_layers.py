@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    "errors", "served", "record", "statistics", "factors", "settings", "parts", "meter", "evaluation", "cell",
-    "study_yaml", "study_parts", "study_models", "study_paper", "study_serving", "study_search", "dataset", "study",
-    "store", "serving", "plan", "run", "report", "doctor", "console", "cli",
+    "errors", "served", "imported", "record", "statistics", "factors", "settings", "parts", "meter", "evaluation",
+    "cell", "study_yaml", "study_parts", "study_models", "study_paper", "study_serving", "study_search", "dataset",
+    "study", "store", "serving", "plan", "run", "report", "exchange", "doctor", "console", "cli",
 )  # fmt: skip
 
 

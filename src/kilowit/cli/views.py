@@ -14,6 +14,7 @@ from kilowit.report.quantity import show as write
 
 if TYPE_CHECKING:
     from kilowit.doctor import Finding
+    from kilowit.imported import ImportFacts
     from kilowit.plan import CellPlan, Estimate, Interval, Plan, Timing
     from kilowit.store import Store
     from kilowit.study import Study
@@ -160,6 +161,8 @@ def _show_record(record: Record, path: Path) -> None:
     show(f"run       {record.run_id}  (attempt {record.attempt} of study {record.study_name})")
     show(f"status    {record.status}{_failure(record)}")
     show(f"folder    {path}")
+    if record.imported is not None:
+        _show_origin(record.imported)
     if record.model is not None:
         parameters = f", {record.model.num_parameters:,} parameters" if record.model.num_parameters else ""
         show(f"model     {record.model.source}{parameters}")
@@ -181,6 +184,14 @@ def _show_record(record: Record, path: Path) -> None:
     for warning in record.warnings:
         say(f"warning: {warning}")
     say(record.measurement_signature)
+
+
+def _show_origin(facts: ImportFacts) -> None:
+    tool = f"{facts.format} {facts.tool_version}" if facts.tool_version else facts.format
+    show(f"imported  {tool}, {facts.place} of {facts.file}: none of its figures was measured by kilowit")
+    show(f"start     {facts.started_at_source}")
+    for name, value in facts.stated.items():
+        show(f"stated    {name} {value:.8g}")
 
 
 def _show_serving(record: Record) -> None:

@@ -59,7 +59,7 @@ def plan_study(
     target = hardware(machine, gpu)
     if probe and not target.is_here:
         raise PlanError("a probe runs on this machine", hint="Leave out --machine and --gpu, or --probe.")
-    records = store.records()
+    records = [record for record in store.records() if record.imported is None]  # others' meters foretell nothing here
     prices = _Prices.of(study.factors, _billed(study.factors.machine, machine, gpu))
     planner = _Planner(study, target, prices, on_hardware(records, target), probe)
     done = {r.cell_key: r for r in records if r.status == "finished"}

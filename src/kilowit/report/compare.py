@@ -179,6 +179,9 @@ def _finished(side: Side, records: Sequence[Record]) -> list[Run]:
     """The latest finished run of each cell of a side."""
     found = select(str(side), records) if isinstance(side, str | Path) else list(side)
     runs = [run for choice in choices_of(found) for run in choice.finished]
+    if not runs and found and all(record.imported is not None for record in found):
+        hint = "They were not measured as ours are; `kilowit report` sets them apart."
+        raise StudyError(f"{_name(side, 'a side')} has imported runs alone", hint=hint)
     if not runs:
         raise StudyError(f"{_name(side, 'a side')} has no finished run", hint="See `kilowit status` for what failed.")
     return runs

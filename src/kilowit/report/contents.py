@@ -40,6 +40,7 @@ from kilowit.report.tables.cards import environment_table, model_table
 from kilowit.report.tables.datasets import cards_of, dataset_tables
 from kilowit.report.tables.failures import factor_table, failure_table, warning_table
 from kilowit.report.tables.frontier import comparison_table, frontier_table
+from kilowit.report.tables.imported import contradiction_table, imported_table, stated_table
 from kilowit.report.tables.papers import paper_table
 from kilowit.report.tables.searches import expected_best_table, search_table
 from kilowit.report.tables.serving import agreement_table, break_even_table, serving_table, setup_table
@@ -107,7 +108,10 @@ def contents_of(
     Raises:
         PartError: the region or machine asked for is unknown.
     """
+    foreign = [record for record in records if record.imported is not None]
+    records = [record for record in records if record.imported is None]
     pricing = Pricing(records, region=region, machine=machine, pue=pue)
+    priced_there = Pricing(foreign, region=region, machine=machine, pue=pue)
     choices = choices_of(records)
     examples = ExampleScores(predictions) if predictions else None
     groups = _by_dataset(choices)
@@ -118,10 +122,10 @@ def contents_of(
     compared = [Comparisons(book.of(group[0], metric)) for group in groups]
     measured = _Sections(choices, groups, metrics, pricing, signatures[:MAX_SIGNATURES], examples, book, compared)
     return Contents(
-        title=title or _title(records),
-        subtitle=_subtitle(records, choices, generated_at or datetime.now(UTC)),
+        title=title or _title(records or foreign),
+        subtitle=_subtitle(records, choices, len(foreign), generated_at or datetime.now(UTC)),
         answers=tuple(answer_for(c, group) for c, group in zip(compared, groups, strict=True)) or (NO_ANSWER,),
-        sections=measured.all(records),
+        sections=(*measured.all(records), *_imported(foreign, priced_there)),
         signatures=signatures,
     )
 
@@ -300,7 +304,15 @@ def _title(records: Sequence[Record]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} other studies" if len(names) > 3 else "")
 
 
-def _subtitle(records: Sequence[Record], choices: Sequence[Choice], now: datetime) -> str:
+def _imported(records: Sequence[Record], pricing: Pricing) -> tuple[Section, ...]:
+    """The runs of other tools, by themselves."""
+    if not records:
+        return ()
+    tables = (imported_table(records, pricing), contradiction_table(records, MAX_ROWS), stated_table(records, MAX_ROWS))
+    return (Section("imported", "Imported runs", tables=tuple(table for table in tables if table.rows)),)
+
+
+def _subtitle(records: Sequence[Record], choices: Sequence[Choice], num_imported: int, now: datetime) -> str:
     num_finished = sum(record.status == "finished" for record in records)
     runs = f"{len(records):,} run{'s' if len(records) != 1 else ''}, {num_finished:,} with a result"
     span = ""
@@ -308,4 +320,6 @@ def _subtitle(records: Sequence[Record], choices: Sequence[Choice], now: datetim
         first, last = min(r.started_at_utc for r in records)[:10], max(r.ended_at_utc for r in records)[:10]
         span = f", measured {first}" + (f" to {last}" if last != first else "")
     plural = "s" if len(choices) != 1 else ""
-    return f"{len(choices):,} choice{plural}, {runs}{span}. Written {now:%Y-%m-%d} by kilowit {kilowit.__version__}."
+    apart = f"; {num_imported:,} imported, by themselves" if num_imported else ""
+    counted = f"{len(choices):,} choice{plural}, {runs}{span}{apart}"
+    return f"{counted}. Written {now:%Y-%m-%d} by kilowit {kilowit.__version__}."

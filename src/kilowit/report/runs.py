@@ -213,7 +213,7 @@ def model_label(spec: Mapping[str, Any]) -> str:
 
 
 def choices_of(records: Iterable[Record]) -> list[Choice]:
-    """Group records into choices with labels that tell them apart; trials of searches are none.
+    """Group records into choices with labels that tell them apart; trials of searches and imported runs are none.
 
     Order: dataset, model, number of methods, name of the recipe; baselines last. Runs are shuffled, so the order in
     which they appear means nothing.
@@ -221,6 +221,8 @@ def choices_of(records: Iterable[Record]) -> list[Choice]:
     groups: dict[str, list[Run]] = {}
     identities: dict[str, dict[str, Any]] = {}
     for record in records:
+        if record.imported is not None:
+            continue  # measured by another tool on another footing: `kilowit.report.tables.imported` has it
         if (record.cell.get("search") or {}).get("role") == "trial":
             continue  # a step on the way, judged on another split: `kilowit.report.searches` has it
         identity = _identity(record.cell)

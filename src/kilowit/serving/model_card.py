@@ -42,7 +42,7 @@ def model_card(
         factors: prices the bills; None = as the study of the run says.
     """
     record = None if source.run is None else source.run.record
-    priced = factors if factors is not None and factors.model_dump(exclude_none=True) else _factors_of(record)
+    priced = factors if factors is not None and factors.model_dump(exclude_none=True) else factors_of(record)
     making = None if record is None else making_figures(record)
     made = None if making is None else _derived(making, priced)
     facts = _front_matter(source, manifest, record, made, priced)
@@ -52,7 +52,7 @@ def model_card(
         f"A summarizer of the family {manifest.family} ({manifest.source}), exported by kilowit for the runtime "
         f"{manifest.runtime} in {manifest.precision}. Signature: `{manifest.signature}`.",
         _usage(manifest, folder),
-        _data(record),
+        data_section(record),
         _quality(record, manifest),
         _bill_section(making, made, metered, priced),
         _serving(record, manifest, priced),
@@ -62,7 +62,8 @@ def model_card(
     return f"---\n{front}---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _factors_of(record: Record | None) -> FactorSettings:
+def factors_of(record: Record | None) -> FactorSettings:
+    """Return what the study of a run prices it with."""
     return FactorSettings() if record is None else FactorSettings.model_validate(record.cell.get("factors") or {})
 
 
@@ -89,15 +90,22 @@ def _front_matter(
     if manifest.source.startswith("hub:") or (record and record.model and record.model.source.startswith("hub:")):
         origin = record.model.source if record is not None and record.model is not None else manifest.source
         front["base_model"] = origin.removeprefix("hub:").partition("@")[0]
-    if made is not None and made.co2e_operational_kg is not None and record is not None:
-        front["co2_eq_emissions"] = {
-            "emissions": round(1000 * (made.co2e_operational_kg + (made.co2e_embodied_kg or 0.0)), 6),
-            "source": f"kilowit; {record.measurement_signature}",
-            "training_type": "pre-training" if _is_from_scratch(record) else "fine-tuning",
-            "geographical_location": factors.region or _UNKNOWN,
-            "hardware_used": _hardware(record),
-        }
+    if made is not None and record is not None and (emissions := emissions_block(record, made, factors)) is not None:
+        front["co2_eq_emissions"] = emissions
     return front
+
+
+def emissions_block(record: Record, made: Derived, factors: FactorSettings) -> dict[str, Any] | None:
+    """Return the hub's ``co2_eq_emissions`` of making a model, in grams; None when the energy is unknown."""
+    if made.co2e_operational_kg is None:
+        return None
+    return {
+        "emissions": round(1000 * (made.co2e_operational_kg + (made.co2e_embodied_kg or 0.0)), 6),
+        "source": f"kilowit; {record.measurement_signature}",
+        "training_type": "pre-training" if _is_from_scratch(record) else "fine-tuning",
+        "geographical_location": factors.region or _UNKNOWN,
+        "hardware_used": hardware_text(record),
+    }
 
 
 def _is_from_scratch(record: Record) -> bool:
@@ -123,7 +131,8 @@ def _results(manifest: Manifest, record: Record) -> dict[str, Any]:
     return {"name": manifest.name, "results": [result]}
 
 
-def _hardware(record: Record) -> str:
+def hardware_text(record: Record) -> str:
+    """Return what a run ran on, in words."""
     gpus = record.environment.get("gpus") or []
     cpu = (record.environment.get("cpu") or {}).get("model") or _UNKNOWN
     return f"{len(gpus)} x {gpus[0].get('name')}, {cpu}" if gpus else str(cpu)
@@ -146,7 +155,8 @@ def _usage(manifest: Manifest, folder: Path) -> str:
     )
 
 
-def _data(record: Record | None) -> str:
+def data_section(record: Record | None) -> str:
+    """Return the section on what the model was trained on."""
     if record is None or record.dataset is None:
         return "## Data\n\nUnknown: the model was not trained by a run of kilowit that is at hand."
     facts = record.dataset
@@ -154,7 +164,7 @@ def _data(record: Record | None) -> str:
         (s.split, f"{s.num_examples:,}", _number(s.source_words_mean), _number(s.target_words_mean))
         for s in facts.splits
     ]
-    table = _table(("split", "examples", "words a document", "words a summary"), rows)
+    table = markdown_table(("split", "examples", "words a document", "words a summary"), rows)
     return f"## Data\n\n{facts.name}: {facts.source}; fingerprint `{facts.fingerprint[:16]}`.\n\n{table}"
 
 
@@ -167,7 +177,7 @@ def _quality(record: Record | None, manifest: Manifest) -> str:
     ]
     own = record.cell.get("settings", {}).get("predict", {}).get("runtime") or {"name": "transformers"}
     text = f"## Quality\n\nOn the test split, as the run wrote it ({own['name']}).\n\n"
-    text += _table(("metric", "value", "95 % interval", "examples"), rows)
+    text += markdown_table(("metric", "value", "95 % interval", "examples"), rows)
     text += "\n\n" + _agreement(_served(record, manifest), manifest)
     return text + "\n\nMetrics: " + "; ".join(sorted({f"`{s.signature}`" for s in record.scores})) + "."
 
@@ -191,9 +201,9 @@ def _agreement(served: ServedRuntime | None, manifest: Manifest) -> str:
 def _bill_section(
     making: PhaseFigures | None, made: Derived | None, metered: MeterResult, factors: FactorSettings
 ) -> str:
-    rows = [] if making is None or made is None else [_bill_row("training", making, made)]
-    rows.append(_bill_row("this export", metered.total, _derived(metered.total, factors)))
-    table = _table(("what", "time", "energy", "CO2e", "on demand"), rows)
+    rows = [] if making is None or made is None else [bill_row("training", making, made)]
+    rows.append(bill_row("this export", metered.total, _derived(metered.total, factors)))
+    table = markdown_table(("what", "time", "energy", "CO2e", "on demand"), rows)
     note = (
         "Training is all that making the model took: prepare, load, warm-up, compress, train, validate, save. [a, b]: "
         "as far as the sensors may be wrong."
@@ -201,7 +211,8 @@ def _bill_section(
     return f"## What it cost\n\n{table}\n\n{note}"
 
 
-def _bill_row(name: str, figures: PhaseFigures, derived: Derived) -> tuple[str, ...]:
+def bill_row(name: str, figures: PhaseFigures, derived: Derived) -> tuple[str, ...]:
+    """Return one line of a bill: what, time, energy, CO2e, dollars on demand."""
     return (
         name,
         f"{figures.wall_second:,.1f} s",
@@ -217,8 +228,8 @@ def _serving(record: Record | None, manifest: Manifest, factors: FactorSettings)
         return "## What a summary costs\n\nNot measured for this runtime."
     rows = [_serving_row(scenario, factors) for scenario in served.scenarios if scenario.num_examples]
     columns = ("requests", "summaries/s", "p50", "p95", "p99", "J a summary", "g CO2e of 1,000", "$ of 1,000")
-    device = f"On {served.device} ({_hardware(record)})." if record is not None else ""
-    return f"## What a summary costs\n\n{device}\n\n{_table(columns, rows)}"
+    device = f"On {served.device} ({hardware_text(record)})." if record is not None else ""
+    return f"## What a summary costs\n\n{device}\n\n{markdown_table(columns, rows)}"
 
 
 def _serving_row(scenario: ServedScenario, factors: FactorSettings) -> tuple[str, ...]:
@@ -264,7 +275,8 @@ def _licence(record: Record | None, manifest: Manifest) -> str:
     )
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 

@@ -1,0 +1,51 @@
+"""What an import brought, and what an export left, at a terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from kilowit.cli.views import known
+from kilowit.console import say, show, show_json, show_table
+
+if TYPE_CHECKING:
+    from kilowit.exchange import ExportedRecords, ImportOutcome
+
+
+def show_imported(outcome: ImportOutcome, *, as_json: bool) -> None:
+    """Show each run that was imported, then what its file contradicts."""
+    if as_json:
+        runs = [
+            {"run_id": run.record.run_id, "is_new": run.is_new, "imported": run.record.imported} for run in outcome.runs
+        ]
+        show_json({"runs": runs, "remarks": outcome.remarks})
+        return
+    columns = ("run", "place", "time", "GPU energy", "energy", "scores", "contradictions", "")
+    rows = []
+    for run in outcome.runs:
+        record, facts = run.record, run.record.imported
+        assert facts is not None
+        gpu, total = (_sum([getattr(p, f"energy_{d}_joule") for p in record.phases]) for d in ("gpu", "total"))
+        second = math.fsum(phase.wall_second for phase in record.phases) if record.phases else None
+        new = "new" if run.is_new else "was there"
+        amounts = (known(second, "time"), known(gpu, "energy"), known(total, "energy"))
+        rows.append((record.run_id, facts.place, *amounts, len(record.scores), len(facts.contradictions), new))
+    show_table(columns, rows)
+    for contradiction in dict.fromkeys(warning for run in outcome.runs for warning in run.record.warnings):
+        say(f"contradiction: {contradiction}")
+    for remark in outcome.remarks:
+        say(f"note: {remark}")
+
+
+def show_exported(exported: ExportedRecords) -> None:
+    """Show the files of an export."""
+    for path in exported.files:
+        show(str(path))
+    say(f"{exported.folder}: {exported.num_runs:,} runs")
+    if exported.num_left_out:
+        say(f"note: {exported.num_left_out:,} imported runs are left out: this format cannot mark them as such")
+
+
+def _sum(values: list[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return math.fsum(present) if present else None

@@ -22,7 +22,7 @@ check: $(VENV)/.test  ## lint, format and types
 	$(BIN)/mypy
 
 unit: $(VENV)/.test  ## unit, property, golden, fault and e2e tests
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 gpu-study: $(VENV)/.train gpu-data  ## run studies/bart-large-samsum.yaml: one GPU of 80 GB
 	$(BIN)/kilowit run studies/bart-large-samsum.yaml --store runs/bart-large-samsum

@@ -25,7 +25,6 @@ TESTS = Path(__file__).parents[1]
 NEEDS_DEEPSPEED = pytest.mark.skipif(
     not has_deepspeed(), reason="deepspeed is not installed: DS_BUILD_OPS=0 pip install 'kilowit[deepspeed]'"
 )
-IN_ONE_LAUNCH = pytest.mark.xdist_group("rank_trainings")  # one worker has the trainings that these tests look at
 TOLERANCE = 1e-4
 TORCH = ["ddp", "ddp_accumulated", "fsdp", "fsdp_accumulated", "fsdp_t5", "fsdp_llama"]
 DEEPSPEED = ["zero1", "zero2_accumulated", "zero3", "zero3_buckets", "zero2_bf16", "offload2", "offload3"]
@@ -71,7 +70,6 @@ def assert_learned_the_same(name: str, here: dict[str, Any], alone: dict[str, An
         assert here[figure] == other[figure]
 
 
-@IN_ONE_LAUNCH
 @pytest.mark.parametrize("name", TORCH)
 def test_two_processes_learn_what_one_learns_and_show_that_they_were_two(
     name: str, together: dict[str, Any], alone: dict[str, Any]
@@ -86,7 +84,6 @@ def test_two_processes_learn_what_one_learns_and_show_that_they_were_two(
 
 
 @NEEDS_DEEPSPEED
-@IN_ONE_LAUNCH
 @pytest.mark.parametrize("name", DEEPSPEED)
 def test_zero_learns_what_one_process_learns_and_shows_its_partitions(
     name: str, together: dict[str, Any], alone: dict[str, Any]
@@ -100,7 +97,6 @@ def test_zero_learns_what_one_process_learns_and_shows_its_partitions(
     assert (max(numbers["parameters_held"]) < whole) is ("3" in name)
 
 
-@IN_ONE_LAUNCH
 @pytest.mark.parametrize("name", [*BESIDE_TORCH, *(pytest.param(n, marks=NEEDS_DEEPSPEED) for n in BESIDE_DEEPSPEED)])
 def test_methods_that_change_model_optimizer_or_batch_learn_the_same_over_two_processes(
     name: str, together: dict[str, Any], alone: dict[str, Any]

@@ -10,7 +10,7 @@ import pytest
 LAYERS = (
     "errors", "served", "record", "statistics", "factors", "settings", "parts", "meter", "evaluation", "cell",
     "study_yaml", "study_parts", "study_models", "study_paper", "study_serving", "study_search", "dataset", "study",
-    "store", "serving", "plan", "run", "report", "doctor", "console", "cli",
+    "store", "serving", "endpoint", "plan", "run", "report", "doctor", "console", "cli",
 )  # fmt: skip
 
 

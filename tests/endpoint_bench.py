@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kilowit.endpoint import Engine, EndpointSettings
+from kilowit.endpoint import EndpointSettings, Engine
 from kilowit.meter import Meter
 from kilowit.parts.sensor import ENERGY, Channel, Opening, Sweep
 from kilowit.serving import load_summarizer

@@ -254,6 +254,7 @@ app.command()(text_verbs.evaluate)
 app.command()(serving_verbs.summarize)
 app.command()(serving_verbs.export)
 app.command()(endpoint_verbs.serve)
+app.command()(endpoint_verbs.bench)
 metrics_app.command()(text_verbs.judge)
 
 

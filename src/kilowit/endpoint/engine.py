@@ -23,6 +23,7 @@ from kilowit.record import PhaseFigures
 from kilowit.serving.summarizer import Summarizer, synchronize
 
 IDLE_SLICE_SECOND: Final = 5.0  # idling is booked at least so often
+REST_SECOND: Final = 1.0  # at most so often: reading all sensors takes a moment
 MIN_IDLE_SECOND: Final = 0.5  # shorter stretches hold too few ticks of a counter to tell a power
 WARM_UP_TEXT: Final = "The first request of a process pays for what is touched for the first time."
 
@@ -70,7 +71,7 @@ class Engine:
         self.last_cost = Cost()  # of the last batch, or stretch of idling
         self.making_joule: dict[str, float] = {}  # what it took to have each model, where its run tells
         self.num_watchers = 0  # how many requests want to see what the running batch takes
-        self._booked_joule = self._booked_second = 0.0
+        self._booked_joule = self._booked_second = self._rested_second = 0.0
         self._loaders = models
         self._is_closed = False
         self._running: _Running | None = None
@@ -138,8 +139,9 @@ class Engine:
         if cost.watt is not None and cost.second >= MIN_IDLE_SECOND:
             self.idle_power_watt = cost.watt
         self.last_cost = cost
-        self._book_rest(self.meter.total_so_far(), cost)
-        self.books.sync()
+        if self.queue.clock() - self._rested_second >= REST_SECOND:
+            self._book_rest(self.meter.total_so_far(), cost)
+            self.books.sync()
 
     def _book(self, name: str, cost: Cost, shares: Sequence[Share] | None = None) -> None:
         self._booked_joule += cost.joule or 0.0
@@ -157,6 +159,7 @@ class Engine:
         """
         if total is None:
             return
+        self._rested_second = self.queue.clock()
         second = total.wall_second - self._booked_second
         cost = like
         if total.energy_total_joule is not None and like.joule:

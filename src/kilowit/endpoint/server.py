@@ -154,10 +154,14 @@ def _run(server: Any, listening: socket.socket) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, UnicodeError) as error:
         text = f"cannot listen on {host}:{port} ({error})"
         raise ExecutorError(text, hint="Is another server there? --port 0 takes any free port.") from error
+    # Connections inherit it. asyncio sets it on sockets of its own making alone, and without it the second packet of
+    # each answer waits for the client's delayed acknowledgement: 40 ms on every request (measured, 2026-11-23).
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _require_uvicorn() -> Any:

@@ -203,9 +203,9 @@ def test_requests_and_idling_add_up_to_the_meter(exported: Path, tmp_path: Path)
     import concurrent.futures
     import time
 
-    from endpoint_bench import running_engine
     from starlette.testclient import TestClient
 
+    from endpoint_bench import running_engine
     from kilowit.endpoint.app import create_app
     from kilowit.endpoint.books import Books
     from kilowit.meter import read_ledger
@@ -231,9 +231,9 @@ def test_requests_and_idling_add_up_to_the_meter(exported: Path, tmp_path: Path)
 
 
 def test_a_runtime_that_fails_costs_its_batch_alone(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from endpoint_bench import running_engine
     from starlette.testclient import TestClient
 
+    from endpoint_bench import running_engine
     from kilowit.endpoint.app import create_app
 
     with running_engine(exported) as engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -52,6 +53,12 @@ def server(exported: Path, store: Path, *options: str) -> Iterator[tuple[subproc
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="module")
+def running(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with server(exported, tmp_path_factory.mktemp("store")) as (_, url):
+        yield url
 
 
 def ask(url: str, text: str = DOCUMENT) -> Any:
@@ -141,3 +148,34 @@ def test_a_sentence_says_what_an_option_got_wrong(tmp_path: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "there is no token" in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("protocol", ["json", "events", "oip"])
+def test_a_load_is_answered_in_every_protocol_and_both_sides_agree_on_its_joules(
+    running: str, protocol: str, tmp_path: Path
+) -> None:
+    corpus = tmp_path / "documents.jsonl"
+    corpus.write_text("".join(f'{{"document": "{DOCUMENT} {i}"}}\n' for i in range(5)))
+    command = [sys.executable, "-m", "kilowit", "bench", running, str(corpus), "--protocol", protocol, "--json"]
+    wanted = ["--num-documents", "20", "--rate", "50", "--batch-size", "4"]
+    ended = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    rows = {row["scenario"]: row for row in json.loads(ended.stdout)["scenarios"]}
+    assert list(rows) == ["single_stream", "fixed_batch", "random_arrivals", "offline"]
+    for row in rows.values():
+        assert (row["num_summaries"], row["num_failed"], row["num_refused"]) == (20, 0, 0)
+        assert 0 < row["latency_p50_second"] <= row["latency_p99_second"]
+        assert row["share_joule"] > 0 and row["goodput_per_second"] == row["examples_per_second"]
+        assert (row["first_p50_second"] is not None) == (protocol == "events")
+
+
+def test_a_load_on_nothing_is_one_clear_error(tmp_path: Path) -> None:
+    from kilowit.endpoint.asking import Asker
+    from kilowit.errors import ExecutorError, StudyError
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(ExecutorError, match="no answer"):
+        Asker(f"http://127.0.0.1:{port}").totals()
+    with pytest.raises(StudyError, match="not the address"):
+        Asker("localhost:8000")

@@ -2,7 +2,7 @@
 
 It learns from each batch how long the next will take, and refuses at the door what could not be answered in time:
 a refusal that costs nothing is better than a summary that comes too late. Documents of one batch have the same model
-and the same way of searching; the oldest decides which.
+and the same way of searching, and are near in length; the oldest decides which.
 """
 
 from __future__ import annotations
@@ -103,18 +103,22 @@ class RequestQueue:
         """Return the next batch, marked as running; nothing if nothing waits. Jobs that came too late are refused."""
         with self._changed:
             self._refuse_late()
-            batch: list[Job] = []
-            left: deque[Job] = deque()
-            for job in self._jobs:
-                is_alike = not batch or (job.model, job.options) == (batch[0].model, batch[0].options)
-                if not is_alike or len(batch) == self.max_batch_size:
-                    left.append(job)
-                elif job.future.set_running_or_notify_cancel():
-                    batch.append(job)
-            self._jobs = left
+            waiting = [job for job in self._jobs if not job.future.cancelled()]
+            batch = [job for job in self._nearest(waiting) if job.future.set_running_or_notify_cancel()]
+            taken = set(map(id, batch))
+            self._jobs = deque(job for job in waiting if id(job) not in taken)
             if batch:
                 self._busy_until_second = self.clock() + (self._pace(batch[0].model).batch_second or 0.0)
             return batch
+
+    def _nearest(self, waiting: list[Job]) -> list[Job]:
+        """Return the oldest job and those like it whose length is nearest: what is padded is computed for nobody."""
+        if not waiting:
+            return []
+        oldest = waiting[0]
+        alike = [job for job in waiting if (job.model, job.options) == (oldest.model, oldest.options)]
+        alike.sort(key=lambda job: abs(len(job.source) - len(oldest.source)))  # stable: the older of equals first
+        return alike[: self.max_batch_size]
 
     def learn(self, model: str, second: float, num_documents: int) -> None:
         """Take note of how long a batch took."""

@@ -16,9 +16,11 @@ def queue_of(clock: VirtualClock, *, max_waiting: int = 10, max_batch_size: int 
     return RequestQueue(max_waiting=max_waiting, max_batch_size=max_batch_size, clock=clock)
 
 
-def job(clock: VirtualClock, model: str = "a", options: GenerateOptions = GREEDY, within: float = 10.0) -> Job:
+def job(
+    clock: VirtualClock, model: str = "a", options: GenerateOptions = GREEDY, within: float = 10.0, length: int = 1
+) -> Job:
     return Job(
-        request_id="r", model=model, client="", source=[1], options=options, arrived_second=clock(),
+        request_id="r", model=model, client="", source=[1] * length, options=options, arrived_second=clock(),
         deadline_second=clock() + within,
     )  # fmt: skip
 
@@ -41,6 +43,14 @@ def test_a_batch_holds_no_more_than_it_may() -> None:
     queue = queue_of(clock, max_batch_size=3)
     queue.put([job(clock) for _ in range(5)])
     assert [len(queue.take()) for _ in range(3)] == [3, 2, 0]
+
+
+def test_a_batch_holds_the_oldest_and_those_nearest_to_it_in_length() -> None:
+    clock = VirtualClock()
+    queue = queue_of(clock, max_batch_size=2)
+    jobs = [job(clock, length=length) for length in (50, 10, 90, 52, 12)]
+    queue.put(jobs)
+    assert [queue.take() for _ in range(3)] == [[jobs[0], jobs[3]], [jobs[1], jobs[4]], [jobs[2]]]
 
 
 def test_too_many_that_wait_are_refused_with_the_time_until_there_is_room() -> None:

@@ -3,8 +3,8 @@
     python benchmarks/endpoint_load.py MODEL DOCUMENTS [--second 600] [--deadline 2]
 
 Capacity is measured first, offline. Then requests arrive at random at twice that rate. Bars: every request answered or
-refused (429, 503); p99 of the answered under the deadline; books = meter within 1 %; memory grows by at most 5 % from the
-first tenth of the load to its end; the batch that goes through the server takes at most 5 % longer than without it.
+refused (429, 503); p99 of the answered under the deadline; books = meter within 1 %; memory grows by at most 5 % from
+the first tenth of the load to its end; the batch that goes through the server takes at most 5 % longer than without it.
 """
 
 from __future__ import annotations

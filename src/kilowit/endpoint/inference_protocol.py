@@ -48,6 +48,11 @@ def add_inference_protocol(app: FastAPI, desk: Desk, factors: FactorSettings) ->
         is_alive = desk.engine.is_alive
         return JSONResponse({"ready": is_alive}, 200 if is_alive else 503)
 
+    _add_models(app, desk)
+    _add_infer(app, desk, factors)
+
+
+def _add_models(app: FastAPI, desk: Desk) -> None:
     @app.get("/v2/models/{model}")
     @app.get("/v2/models/{model}/versions/{version}")
     async def metadata(model: str, version: str = VERSION) -> dict[str, Any]:
@@ -65,6 +70,8 @@ def add_inference_protocol(app: FastAPI, desk: Desk, factors: FactorSettings) ->
     async def model_ready(model: str, version: str = VERSION) -> dict[str, Any]:
         return {"name": _checked(desk, model, version), "ready": desk.engine.is_alive}
 
+
+def _add_infer(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
     @app.post("/v2/models/{model}/infer")
     @app.post("/v2/models/{model}/versions/{version}/infer")
     async def infer(model: str, body: InferBody, request: Request, version: str = VERSION) -> Response:

@@ -6,6 +6,7 @@ stretch, idling included, and what a meter on the client's machine saw, client i
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from kilowit.endpoint.asking import Asker, Reply
 from kilowit.endpoint.books import IDLE
 from kilowit.errors import ExecutorError
 from kilowit.meter import Meter
+from kilowit.record import PhaseFigures
 from kilowit.serving.scenarios import arrival_seconds
 from kilowit.settings import ScenarioName, ServeSettings
 from kilowit.statistics.latency import latency_percentiles
@@ -83,12 +85,25 @@ def put_load(
         replies = list(_PLAYERS[scenario](asker, asked, settings, seed))
         wall_second = time.monotonic() - began_second
     taken = meter.stop().total
+    result = _result(scenario, replies, wall_second, deadline_second, taken)
+    if not result.num_answered and not result.num_refused:
+        raise ExecutorError(f"no request was answered: {result.errors[0]}", hint="Is the server still there?")
+    if not result.num_summaries:
+        return result
+    return dataclasses.replace(result, server_joule=(_booked_joule(asker) - before) / result.num_summaries)
+
+
+def _result(
+    scenario: ScenarioName,
+    replies: Sequence[Reply],
+    wall_second: float,
+    deadline_second: float,
+    taken: PhaseFigures,
+) -> LoadResult:
+    """Return all but what the server's books say."""
     answered = [reply for reply in replies if reply.status == 200]
-    num_summaries = sum(reply.num_documents for reply in answered)
-    refused = [reply for reply in replies if reply.status in REFUSALS]
     failed = [reply for reply in replies if reply.status != 200 and reply.status not in REFUSALS]
-    if not answered and not refused:
-        raise ExecutorError(f"no request was answered: {failed[0].error}", hint="Is the server still there?")
+    num_summaries = sum(reply.num_documents for reply in answered)
     in_time = sum(reply.num_documents for reply in answered if reply.latency_second <= deadline_second)
     firsts = [reply.first_second for reply in answered if reply.first_second is not None]
     shares = [reply.joule for reply in answered]
@@ -100,7 +115,7 @@ def put_load(
         scenario=scenario,
         num_requests=len(replies),
         num_answered=len(answered),
-        num_refused=len(refused),
+        num_refused=len(replies) - len(answered) - len(failed),
         num_failed=len(failed),
         num_summaries=num_summaries,
         wall_second=wall_second,
@@ -109,7 +124,6 @@ def put_load(
         deadline_second=deadline_second,
         first_p50_second=latency_percentiles(firsts)["latency_p50_second"] if firsts else None,
         share_joule=each(None if None in shares else sum(joule for joule in shares if joule is not None)),
-        server_joule=each(_booked_joule(asker) - before),
         client_joule=each(taken.energy_total_joule),
         client_joule_low=each(taken.energy_total_joule_low),
         client_joule_high=each(taken.energy_total_joule_high),

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from kilowit.cli import advising, exchange_verbs, serving_verbs, text_verbs
+from kilowit.cli import advising, endpoint_verbs, exchange_verbs, serving_verbs, text_verbs
 from kilowit.cli.options import RUNS, SIDE, AsJson, Machine, Overrides, Region, StorePath, StudyPath
 from kilowit.errors import KilowitError
 
@@ -253,6 +253,8 @@ app.command()(advising.recommend)
 app.command()(text_verbs.evaluate)
 app.command()(serving_verbs.summarize)
 app.command()(serving_verbs.export)
+app.command()(endpoint_verbs.serve)
+app.command()(endpoint_verbs.bench)
 app.command("import")(exchange_verbs.import_)
 app.command()(exchange_verbs.export_records)
 metrics_app.command()(text_verbs.judge)

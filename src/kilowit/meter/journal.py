@@ -81,6 +81,10 @@ class Journal:
         """Return the inclusive figures of the phase that ended last, if it is this one."""
         return self._reduction.phase_result(phase_id)
 
+    def total_so_far(self) -> PhaseFigures:
+        """Return the figures of all that has passed, open phases included."""
+        return self._reduction.total_so_far()
+
     def finish(self) -> MeterResult:
         """Return all figures."""
         result = self._reduction.finish()

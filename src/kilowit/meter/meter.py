@@ -139,6 +139,12 @@ class Meter:
         """Take one sample of every channel now."""
         self._attempt(self._sample)
 
+    def total_so_far(self) -> PhaseFigures | None:
+        """Sample, and return what has been metered since the start; None if the meter does not run."""
+        self.sample()
+        figures: PhaseFigures | None = self._attempt(self._journal.total_so_far)
+        return figures
+
     @property
     def current_phase(self) -> str | None:
         """Name of the innermost open phase."""

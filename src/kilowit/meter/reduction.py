@@ -101,6 +101,11 @@ class Reduction:
             return None
         return phase_figures(self._ended.name, self._ended.inclusive(), self._context())
 
+    def total_so_far(self) -> PhaseFigures:
+        """Return the figures of the whole timeline up to the last event."""
+        context = self._context()
+        return phase_figures("total", context.run, context)
+
     def finish(self) -> MeterResult:
         """Close what is open at the last line seen, and return all figures."""
         self._finish_session()

@@ -33,9 +33,10 @@ from kilowit.run.method_evidence import gather_evidence, refuse_unapplied
 from kilowit.run.model_facts import dimensions_of, folder_byte, model_facts
 from kilowit.run.predictions import write_predictions
 from kilowit.run.ranks import ALONE, Rank
-from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
+from kilowit.run.summaries import Generated, summarize_each
 from kilowit.served import ServedRuntime
 from kilowit.settings import Settings
+from kilowit.statistics.latency import latency_percentiles
 from kilowit.store import RunFolder
 
 if TYPE_CHECKING:

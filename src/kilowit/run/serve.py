@@ -25,7 +25,6 @@ from kilowit.run.generate import generation_config
 from kilowit.run.model_facts import folder_byte
 from kilowit.run.phases import CellRun
 from kilowit.run.runtime import model_folder, options_of
-from kilowit.run.summaries import latency_percentiles
 from kilowit.served import ServedRuntime, ServedScenario
 from kilowit.serving.agreement import agreement
 from kilowit.serving.folder import export_folder, precision_of
@@ -33,6 +32,7 @@ from kilowit.serving.scenarios import Served, play, warm_up
 from kilowit.serving.source import DEFAULT_RUNTIME
 from kilowit.serving.summarizer import Summarizer, Written, device_for, open_exported, release_memory
 from kilowit.settings import RuntimeSettings, ScenarioName, ServeSettings
+from kilowit.statistics.latency import latency_percentiles
 
 REFERENCE: Final = RuntimeSettings(name=DEFAULT_RUNTIME, precision="fp32")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,10 +34,3 @@ def summarize_each(summarizer: Summarizer, documents: Sequence[str], on_batch: O
         latencies.append(time.perf_counter() - began)
         on_batch(number)
     return Generated(texts, None, latencies, None)
-
-
-def latency_percentiles(latency_second: Sequence[float]) -> dict[str, float]:
-    """Return the p50, p95 and p99 of the documents' latencies, interpolated linearly."""
-    padded = [*latency_second] * 2 if len(latency_second) == 1 else latency_second  # quantiles wants two
-    percentiles = statistics.quantiles(padded, n=100, method="inclusive")
-    return {f"latency_p{p}_second": percentiles[p - 1] for p in (50, 95, 99)}

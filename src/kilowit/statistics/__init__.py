@@ -7,5 +7,5 @@ scipy is what the tests hold the formulas to. Stands between the record and the 
 share it.
 
 One file a family of tests: `means` (t, ratios), `resample` (bootstrap), `randomization` (sign flips), `two_level`
-(seeds and examples), `holm`, `correlation`, `pareto`, `carburacy`.
+(seeds and examples), `holm`, `correlation`, `pareto`, `carburacy`, `latency`.
 """

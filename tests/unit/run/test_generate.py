@@ -11,8 +11,9 @@ import torch
 from kilowit.parts import load
 from kilowit.parts.flop import generate_flop
 from kilowit.run.generate import generate_summaries, generation_config
-from kilowit.run.summaries import Generated, latency_percentiles, summarize_each
+from kilowit.run.summaries import Generated, summarize_each
 from kilowit.settings import PredictSettings
+from kilowit.statistics.latency import latency_percentiles
 from tiny_training import EOS, PAD, random_split, tiny_model
 
 

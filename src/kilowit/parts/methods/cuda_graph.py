@@ -12,7 +12,7 @@ Trade-off      train.wall_second x0.5-1.03 | train.energy_total_joule x0.6-1.03 
 Options        num_shapes (6): row lengths to record; more compute less padding, and take longer to record
 Works with     packing, which it needs, bf16, bf16_weights, freeze, sortish, truncate, early_stopping,
                label_smoothing, train.gradient_accumulation_steps; compile is not excluded and was not tried.
-               The engine loop.   Conflicts with  distill, fused_loss, gradient_accumulation, gradient_checkpointing.
+               fused_loss. The engine loop.   Conflicts with  distill, gradient_accumulation, gradient_checkpointing.
 Source         PyTorch blog 2021, Accelerating PyTorch with CUDA Graphs. One padding-free step of BART-large on an H100:
                92 ms with a graph, 100 ms without (torch 2.11, before this project's own runs); 133 ms without one on
                another host (docs/results/train-frugal.md). Filling: 4.5, 3.5, 2.8 % of the FLOPs with 4, 6, 8 shapes of
@@ -34,7 +34,6 @@ from kilowit.settings import Block, Count
 NEEDS: Final = {"packing": "rows without padding can be filled up to one shape, and their loss stays the same"}
 CONFLICTS_WITH: Final = {
     "distill": "its teacher's pass is not recorded",
-    "fused_loss": "it asks the device how many target tokens are real, which nothing recorded can",
     "gradient_accumulation": "it counts passes that a replay does not take; train.gradient_accumulation_steps works",
     "gradient_checkpointing": "it saves the state of the random generator, which nothing recorded can",
 }

@@ -10,7 +10,7 @@ Trade-off      train.memory_gpu_max_byte x0.5-1.0 | train.wall_second x0.9-1.05 
                | rouge2 -0.003..+0.003
 Options        chunk_tokens (1024 target tokens)
 Works with     packing, token_budget, bf16, bf16_weights, compile, train.label_smoothing and all that the engine loop
-               takes.   Conflicts with  cuda_graph; distill, label_smoothing and lora look at the logits or at the head.
+               takes.   Conflicts with  distill, label_smoothing and lora, which look at the logits or at the head.
 Source         Hsu et al. 2024, arXiv 2410.10989 (Liger), section 3: gradients with the forward pass, in chunks. Ranges
                ours: an estimate from 3 copies of the logits in fp32.
 """
@@ -25,7 +25,6 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun, TrainingCall
 from kilowit.settings import Block, Count, Settings
 
 CONFLICTS_WITH: Final = {
-    "cuda_graph": "it asks the device how many target tokens are real, which nothing recorded can",
     "distill": "a teacher's distribution is compared with whole logits",
     "label_smoothing": "its evidence is read from whole logits; train.label_smoothing smooths as well",
     "lora": "the head may be one of the layers that it adapts",

@@ -54,9 +54,11 @@ def chunked_loss_sum(
     """Return what `token_loss_sum` returns, in chunks, without logits; for BART, mBART, PEGASUS and T5."""
     inputs = dict(inputs)
     labels_BT = inputs.pop("labels")
-    is_real_BT = labels_BT != IGNORED
     head, bias = model.get_output_embeddings(), getattr(model, "final_logits_bias", None)
-    hidden_ND, labels_N = _decoder_states(model, inputs)[is_real_BT], labels_BT[is_real_BT]
+    hidden_BTD = _decoder_states(model, inputs)
+    # A packed row has next to nothing to leave out, and what is recorded must not ask the device for a number.
+    chosen_BT = slice(0, None) if "target_bounds" in inputs else labels_BT != IGNORED
+    hidden_ND, labels_N = hidden_BTD[chosen_BT].flatten(0, -2), labels_BT[chosen_BT].flatten()
     total = fused_loss_sum(
         hidden_ND, head.weight, labels_N, bias_V=bias, label_smoothing=label_smoothing, num_rows=chunk_tokens
     )

@@ -66,12 +66,12 @@ class RecordedPasses:
         """Record each shape, the largest first, over the first of the batches that fits it; leave no gradients.
 
         Returns:
-            The batches that were run for it.
+            The batches that were run for it: recording runs nothing, but for the first.
         """
         recorder, taken = Recorder(self.job.device), []
         for shape in self.shapes:
             batch = next(batch for batch in batches if self.shape_of(batch) == shape)
-            taken.append(batch)
+            taken += [] if taken else [batch]
             row = filled(collate(batch), shape, self.job.pad_token_id)
             place = {name: _placed(value, self.job.device) for name, value in row.items()}
             num_tokens = torch.ones((), device=self.job.device)
@@ -139,17 +139,20 @@ class Recorder:
         if device.type != "cuda":
             raise PlanError("CUDA graphs need a CUDA device", hint="Leave out cuda_graph.")
         self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+        self.has_run = False
 
     def record(self, passes: Callable[[], list[Any]]) -> tuple[Callable[[], None], list[Any]]:
-        """Run the passes once, since the first run loads kernels, and record them.
+        """Record passes. The first that come are run once before, since that loads kernels and libraries.
 
         Returns:
             What replays them, and what they returned: tensors that each replay writes anew.
         """
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            passes()
-        torch.cuda.current_stream().wait_stream(self.stream)
+        if not self.has_run:
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                passes()
+            torch.cuda.current_stream().wait_stream(self.stream)
+            self.has_run = True
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             results = passes()

@@ -19,6 +19,7 @@ from transformers.trainer_pt_utils import get_parameter_names
 
 from kilowit.errors import PlanError
 from kilowit.parts.flop import TRAIN_PER_FORWARD
+from kilowit.parts.lean_linear import lean_linears
 from kilowit.parts.packed import IMPLEMENTATIONS, PackedCollator, implementation_for, packed_rows, place_positions
 from kilowit.parts.tokenized import TokenizedSplit
 from kilowit.run.batches import Collator
@@ -113,7 +114,10 @@ class Loop:
         self.validation_steps = validation_steps(job.settings.train.num_validations, len(self.steps))
         self.log_steps = max(1, len(self.steps) // NUM_LOGS)
         groups = parameter_groups(self.model, job.settings.train.weight_decay)
-        self.master = MasterWeights(self.model, groups) if job.settings.weights == "bf16" else None
+        self.master: MasterWeights | None = None
+        if job.settings.weights == "bf16":
+            in_rows = job.settings.train.optimizer == "adamw" and job.device.type == "cuda"
+            self.master = MasterWeights(self.model, groups, in_rows=in_rows)
         self.optimizer = build_optimizer(job, groups)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.schedule = get_scheduler(
@@ -217,10 +221,14 @@ class Loop:
 
         self.model.train()
         self.recorded = RecordedPasses(self.job, batches, passes, weights)
-        with same_randomness(self.job):
+        with same_randomness(self.job), self._leanly():
             taken = self.recorded.record(batches, self.collate_on_host)
         self.log.clear()
         return taken
+
+    def _leanly(self) -> AbstractContextManager[None]:
+        """Return the context of passes that may cost the host time: with autocast, layers stay as they are."""
+        return lean_linears(self.model) if self.master is not None else nullcontext()
 
     def run(self) -> None:
         """Take all steps, validate when it is due, and let the methods end it."""

@@ -73,15 +73,18 @@ def fused_cross_entropy(
         total += (losses * is_target).sum()
         if not (needs_hidden or needs_head):
             continue
-        gradient = log_probability.exp_()
+        own = log_probability.gather(1, targets).exp_() + (label_smoothing - 1)
         if label_smoothing:
+            gradient = log_probability.exp_()
             gradient[:, :num_words] -= label_smoothing / num_words
-        gradient.scatter_add_(1, targets, torch.full_like(targets, label_smoothing - 1, dtype=gradient.dtype))
-        gradient = torch.mul(gradient, is_target, out=torch.empty_like(logits))
+            own, gradient = own - label_smoothing / num_words, gradient.to(logits.dtype)
+        else:
+            gradient = torch.exp(log_probability, out=logits)
+        gradient.scatter_(1, targets, own.to(gradient.dtype))
         if needs_hidden:
-            d_hidden[start : start + num_rows] = gradient @ head
+            d_hidden[start : start + num_rows] = (gradient @ head) * is_target
         if needs_head:
-            product = gradient.T @ states
+            product = gradient.T @ (states * is_target)
             d_head = product if len(labels) <= num_rows else product.float() if d_head is None else d_head.add_(product)
     if d_head is None:
         return total, d_hidden, head.new_zeros((num_words, head.shape[1]) if needs_head else 0)

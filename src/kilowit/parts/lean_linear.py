@@ -1,4 +1,4 @@
-"""Linear layers whose backward pass moves less memory: for passes that are recorded, where the host's time is no matter.
+"""Linear layers whose backward pass moves less memory: for recorded passes, where the host's time is no matter.
 
 Torch sums the gradient of a bias over the rows in a kernel of its own, and adds up what several layers give back to the
 input that they share: here the sum is a product with ones, and each layer's product is added to the last one's as it is

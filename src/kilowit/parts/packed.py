@@ -24,6 +24,7 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from kilowit.errors import PlanError
+from kilowit.parts.short_attention import LONGEST_QUERY, num_score_flop, short_attention
 from kilowit.parts.tokenized import TokenizedSplit
 
 # Ways to attend within pairs, by the names under which transformers knows them.
@@ -207,22 +208,27 @@ def attend_fused(
 ) -> tuple[Any, None]:  # fmt: skip
     """Attend within pairs; query, key and value are [1, H, N, D]. No dropout of attention weights.
 
-    On CUDA torch's varlen_attn, which computes in half precision only; on a CPU its fused attention, pair by pair.
+    On CUDA torch's varlen_attn, which computes in half precision only, or `short_attention`; on a CPU its fused
+    attention, pair by pair.
     """
     row = _row_of(module, query, key, value, scaling, bounds)
     if query.is_cuda:
-        from torch.nn.attention.varlen import varlen_attn
-
-        sides = (side.contiguous() for side in (row.query, row.key, row.value))
-        window = (-1, 0) if row.causal else (-1, -1)
-        context = varlen_attn(
-            *sides, row.query_bounds, row.key_bounds, *row.longest, scale=row.scale, window_size=window
-        )
+        context = _attend_on_cuda(row)
     else:
         context = packed_attention(
             row.query, row.key, row.value, row.query_bounds, row.key_bounds, row.causal, row.scale
         )[0]
     return context[None], None
+
+
+def _attend_on_cuda(row: _Row) -> Any:
+    sides = [side.contiguous() for side in (row.query, row.key, row.value)]
+    if row.longest[0] <= LONGEST_QUERY:
+        return short_attention(*sides, row.query_bounds, row.key_bounds, *row.longest, row.causal, row.scale)[0]
+    from torch.nn.attention.varlen import varlen_attn
+
+    window = (-1, 0) if row.causal else (-1, -1)
+    return varlen_attn(*sides, row.query_bounds, row.key_bounds, *row.longest, scale=row.scale, window_size=window)
 
 
 def attend_padded(
@@ -343,20 +349,14 @@ def _backward(ctx: Any, gradient: Any, _: Any) -> Any:
 packed_attention.register_autograd(_backward, setup_context=_save)
 
 
-def _num_score_flop(query: Any, query_bounds: Any, key_bounds: Any) -> int:
-    """One product of queries and keys over all pairs, dense as torch counts causal attention too."""
-    pairs = (query_bounds.diff().long() * key_bounds.diff().long()).sum().item()
-    return int(2 * pairs * query.shape[1] * query.shape[2])
-
-
 @register_flop_formula(torch.ops.kilowit.packed_attention, get_raw=True)  # type: ignore[untyped-decorator]
 def _forward_flop(query: Any, key: Any, value: Any, query_bounds: Any, key_bounds: Any, *_: Any, **__: Any) -> int:
-    return 2 * _num_score_flop(query, query_bounds, key_bounds)
+    return 2 * num_score_flop(query, query_bounds, key_bounds)
 
 
 @register_flop_formula(torch.ops.kilowit.packed_attention_backward, get_raw=True)  # type: ignore[untyped-decorator]
 def _backward_flop(gradient: Any, query: Any, *rest: Any, **__: Any) -> int:
-    return 4 * _num_score_flop(query, rest[4], rest[5])  # as of the plain attention, whose weights are kept
+    return 4 * num_score_flop(query, rest[4], rest[5])  # as of the plain attention, whose weights are kept
 
 
 for _name, _attend in (("fused", attend_fused), ("padded", attend_padded)):

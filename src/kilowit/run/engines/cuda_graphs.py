@@ -154,7 +154,8 @@ class Recorder:
             torch.cuda.current_stream().wait_stream(self.stream)
             self.has_run = True
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+        # Of this thread: another may compile kernels meanwhile.
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             results = passes()
         return graph.replay, results
 

@@ -30,6 +30,7 @@ from kilowit.run.engines.master_weights import MasterWeights
 from kilowit.run.engines.step_clock import StepClock
 from kilowit.run.engines.warmup import note_flop, restored, same_randomness, warmup_batches
 from kilowit.run.engines.watch import NUM_LOGS, LossLog, Progress, require_finite
+from kilowit.run.engines.weight_rows import WeightRows
 from kilowit.run.flop_counter import count_step
 from kilowit.run.generate import autocast
 
@@ -114,10 +115,7 @@ class Loop:
         self.validation_steps = validation_steps(job.settings.train.num_validations, len(self.steps))
         self.log_steps = max(1, len(self.steps) // NUM_LOGS)
         groups = parameter_groups(self.model, job.settings.train.weight_decay)
-        self.master: MasterWeights | None = None
-        if job.settings.weights == "bf16":
-            in_rows = job.settings.train.optimizer == "adamw" and job.device.type == "cuda"
-            self.master = MasterWeights(self.model, groups, in_rows=in_rows)
+        self.master = master_weights(job, groups) if job.settings.weights == "bf16" else None
         self.optimizer = build_optimizer(job, groups)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.schedule = get_scheduler(
@@ -271,21 +269,24 @@ class Loop:
                 loss.backward()
             self.log.add(loss)
         with clock.part("optimizer"):
-            in_step = settings.max_grad_norm > 0 and isinstance(self.optimizer, torch.optim.AdamW)
-            if in_step:
-                clip_in_step(
-                    self.optimizer, self.master.weights if self.master else self.parameters, settings.max_grad_norm
-                )
-            if self.master is not None:
-                self.master.take_gradients()
-            if settings.max_grad_norm > 0 and not in_step:
-                torch.nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
+            self._clip_and_take()
             self.optimizer.step()
             self.schedule.step()
             if self.master is not None:
                 self.master.write_back()
             self.model.zero_grad(set_to_none=True)
         self.log.num_summed += 1
+
+    def _clip_and_take(self) -> None:
+        """Clip the gradients, by the optimizer itself where it can, and give them to the masters."""
+        max_norm = self.job.settings.train.max_grad_norm
+        in_step = isinstance(self.optimizer, torch.optim.AdamW)
+        if max_norm > 0 and in_step:
+            clip_in_step(self.optimizer, self.master.weights if self.master else self.parameters, max_norm)
+        if self.master is not None:
+            self.master.take_gradients()
+        if max_norm > 0 and not in_step and not isinstance(self.master, WeightRows):  # whose optimizer clips
+            torch.nn.utils.clip_grad_norm_(self.parameters, max_norm)
 
     def _num_target_tokens(self, indices: list[int]) -> int:
         lengths = self.job.data.train.target_lengths
@@ -332,6 +333,12 @@ def parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
+def master_weights(job: TrainJob, groups: list[dict[str, Any]]) -> MasterWeights:
+    """Return the masters of a model in bfloat16: in rows where `build_optimizer` steps on rows."""
+    in_rows = job.device.type == "cuda" and job.settings.train.optimizer == "adamw"
+    return (WeightRows if in_rows else MasterWeights)(job.model, groups)
+
+
 def build_optimizer(job: TrainJob, groups: list[dict[str, Any]]) -> Any:
     """Return the optimizer that the settings name, with the trainer's constants.
 
@@ -339,6 +346,10 @@ def build_optimizer(job: TrainJob, groups: list[dict[str, Any]]) -> Any:
         PlanError: this engine does not have it.
     """
     settings = job.settings.train
+    if job.device.type == "cuda" and job.settings.weights == "bf16" and settings.optimizer == "adamw":
+        from kilowit.run.engines.row_adamw import RowAdamW
+
+        return RowAdamW(groups, settings.learning_rate, (0.9, 0.999), 1e-8, settings.max_grad_norm)
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
     if settings.optimizer == "adafactor":

@@ -27,7 +27,7 @@ _READERS: Final = (("q_proj", "k_proj", "v_proj"), ("q", "k", "v"))
 @contextmanager
 def lean_linears(model: Any) -> Iterator[None]:
     """Let the linear layers of a model pass back so; as they were afterwards. Not under autocast."""
-    together = [group for module in model.named_modules() for group in _groups(*module)]
+    together = _groups(model)
     shared = {id(layer) for group in together for layer in group}
     alone = [[layer] for layer in model.modules() if type(layer) is torch.nn.Linear and id(layer) not in shared]
     changed = [layer for group in (*together, *alone) for layer in group]
@@ -42,14 +42,20 @@ def lean_linears(model: Any) -> Iterator[None]:
             del layer.forward
 
 
-def _groups(name: str, module: Any) -> Iterator[list[Any]]:
-    last = name.rpartition(".")[2]
-    if last not in (*_SELF, *_CROSS):
-        return
-    for names in _READERS:
-        layers = [getattr(module, each, None) for each in (names if last in _SELF else names[1:])]
-        if all(type(layer) is torch.nn.Linear for layer in layers):
-            yield layers
+def _groups(model: Any) -> list[list[Any]]:
+    """Return the layers that read one input: three of each self-attention, and two of all cross attentions together."""
+    groups, of_encoder = [], []
+    for name, module in model.named_modules():
+        last = name.rpartition(".")[2]
+        names = next((each for each in _READERS if hasattr(module, each[0])), ())
+        layers = [getattr(module, each) for each in names]
+        if not layers or any(type(layer) is not torch.nn.Linear for layer in layers):
+            continue
+        if last in _SELF:
+            groups.append(layers)
+        elif last in _CROSS:
+            of_encoder += layers[1:]
+    return [*groups, of_encoder] if of_encoder else groups
 
 
 class _Readers:

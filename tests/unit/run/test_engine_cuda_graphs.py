@@ -7,6 +7,7 @@ shown is that nothing but those places is read, and that the filling changes not
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from kilowit.parts.method import MethodCall, TrainedRun, has_nvidia_gpu, plan_se
 from kilowit.parts.methods import cuda_graph, packing
 from kilowit.parts.packed import PackedCollator, implementation_for, packed_rows, place_positions
 from kilowit.parts.tokenized import TrainingData
-from kilowit.run.engines import cuda_graphs, loop
+from kilowit.run.engines import loop
 from kilowit.run.engines.job import TrainJob
 from kilowit.run.engines.loss import token_loss_sum
 from kilowit.run.engines.row_shapes import MULTIPLE, filled, row_shapes
@@ -34,6 +35,9 @@ class Rerun:
     def __init__(self, device: torch.device) -> None:
         pass
 
+    def warm(self) -> Any:
+        return nullcontext()
+
     def record(self, passes: Callable[[], list[Any]]) -> tuple[Callable[[], None], list[Any]]:
         results = passes()
         return lambda: torch._foreach_copy_(results, passes()), results
@@ -41,7 +45,7 @@ class Rerun:
 
 @pytest.fixture
 def rerun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_graphs, "Recorder", Rerun)
+    monkeypatch.setattr(loop, "Recorder", Rerun)
 
 
 def undropped(family: str) -> Any:

@@ -14,4 +14,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-METHODS: Final[tuple[str | dict[str, dict[str, Any]], ...]] = ("bf16_weights", "packing", "compile")
+METHODS: Final[tuple[str | dict[str, dict[str, Any]], ...]] = (
+    "bf16_weights",
+    "packing",
+    {"fused_loss": {"chunk_tokens": 8192}},
+    {"cuda_graph": {"num_shapes": 6}},
+)

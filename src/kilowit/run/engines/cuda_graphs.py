@@ -6,7 +6,8 @@ What it needs in between is in one pool of memory, which the graphs share, since
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -62,16 +63,12 @@ class RecordedPasses:
         longest = (max(train.source_lengths), max(train.target_lengths))
         return row_shapes([self._size(batch) for batch in batches], num_shapes, longest)
 
-    def record(self, batches: Sequence[list[int]], collate: Callable[[Any], dict[str, Any]]) -> list[list[int]]:
-        """Record each shape, the largest first, over the first of the batches that fits it; leave no gradients.
-
-        Returns:
-            The batches that were run for it: recording runs nothing, but for the first.
-        """
-        recorder, taken = Recorder(self.job.device), []
+    def record(
+        self, recorder: Recorder, batches: Sequence[list[int]], collate: Callable[[Any], dict[str, Any]]
+    ) -> None:
+        """Record each shape, the largest first, over the first of the batches that fits it; leave no gradients."""
         for shape in self.shapes:
             batch = next(batch for batch in batches if self.shape_of(batch) == shape)
-            taken += [] if taken else [batch]
             row = filled(collate(batch), shape, self.job.pad_token_id)
             place = {name: _placed(value, self.job.device) for name, value in row.items()}
             num_tokens = torch.ones((), device=self.job.device)
@@ -79,7 +76,6 @@ class RecordedPasses:
             self.recorded[shape] = Recorded(place, num_tokens, gradients, replay)
         for weight in self.weights:
             weight.grad = None
-        return taken
 
     def _gradients(self, place: dict[str, Any], num_tokens: Any) -> list[Any]:
         """Run the passes, and return gradients that nothing was added to: what is new is kept where it was made."""
@@ -139,20 +135,21 @@ class Recorder:
         if device.type != "cuda":
             raise PlanError("CUDA graphs need a CUDA device", hint="Leave out cuda_graph.")
         self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
-        self.has_run = False
+
+    @contextmanager
+    def warm(self) -> Iterator[None]:
+        """Run something where it will be recorded: kernels and libraries are loaded before, and not while recording."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            yield
+        torch.cuda.current_stream().wait_stream(self.stream)
 
     def record(self, passes: Callable[[], list[Any]]) -> tuple[Callable[[], None], list[Any]]:
-        """Record passes. The first that come are run once before, since that loads kernels and libraries.
+        """Record passes like those that `warm` has run.
 
         Returns:
             What replays them, and what they returned: tensors that each replay writes anew.
         """
-        if not self.has_run:
-            self.stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.stream):
-                passes()
-            torch.cuda.current_stream().wait_stream(self.stream)
-            self.has_run = True
         graph = torch.cuda.CUDAGraph()
         # Of this thread: another may compile kernels meanwhile.
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):

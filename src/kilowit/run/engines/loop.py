@@ -8,8 +8,8 @@ the two engines agree. Read `train` first: it is the whole life.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from kilowit.parts.lean_linear import lean_linears
 from kilowit.parts.packed import IMPLEMENTATIONS, PackedCollator, implementation_for, packed_rows, place_positions
 from kilowit.parts.tokenized import TokenizedSplit
 from kilowit.run.batches import Collator
-from kilowit.run.engines.cuda_graphs import RecordedPasses
+from kilowit.run.engines.cuda_graphs import RecordedPasses, Recorder
 from kilowit.run.engines.job import TrainCounts, TrainJob, TrainResult, book, validation_steps
 from kilowit.run.engines.loss import chunked_loss_sum, token_loss_sum, validation_loss
 from kilowit.run.engines.master_weights import MasterWeights
@@ -181,7 +181,8 @@ class Loop:
         job, indices = self.job, self.steps[0].batches[0]
         self.model.train()
         label_smoothing = job.settings.train.label_smoothing
-        with restored(job):
+        recorder = Recorder(job.device) if job.data.num_row_shapes is not None else None
+        with restored(job), self._as_recorded(recorder):
             batch = self.collate(indices)
 
             def forward() -> Any:
@@ -202,14 +203,14 @@ class Loop:
                 self.model.eval()
                 with torch.no_grad():
                     self.token_losses(self.collator(job.data.validation)([0, len(job.data.validation) - 1]), 0.0)
-        if job.data.num_row_shapes is not None:
-            repeats += self._record(weights)
+        if recorder is not None:
+            self._record(recorder, weights)
         num_examples = sum(map(len, repeats)) + len(self.steps[0].batches[0])
         phase.count(num_steps=1 + len(repeats), num_examples=num_examples, flop_total=step.total * (1 + len(repeats)))
         phase.set(flop_source="counter")
 
-    def _record(self, weights: list[Any]) -> list[list[int]]:
-        """Record forward and backward for rows of a few shapes; return the batches that were run for it."""
+    def _record(self, recorder: Recorder, weights: list[Any]) -> None:
+        """Record forward and backward for rows of a few shapes."""
         batches = [batch for step in self.steps for batch in step.batches]
 
         def passes(batch: dict[str, Any], num_tokens: Any) -> None:
@@ -220,9 +221,17 @@ class Loop:
         self.model.train()
         self.recorded = RecordedPasses(self.job, batches, passes, weights)
         with same_randomness(self.job), self._leanly():
-            taken = self.recorded.record(batches, self.collate_on_host)
+            self.recorded.record(recorder, batches, self.collate_on_host)
         self.log.clear()
-        return taken
+
+    @contextmanager
+    def _as_recorded(self, recorder: Recorder | None) -> Iterator[None]:
+        """Run passes as they will be recorded, if they will be."""
+        if recorder is None:
+            yield
+            return
+        with recorder.warm(), self._leanly():
+            yield
 
     def _leanly(self) -> AbstractContextManager[None]:
         """Return the context of passes that may cost the host time: with autocast, layers stay as they are."""

@@ -39,8 +39,8 @@ def same_randomness(job: TrainJob) -> Iterator[None]:
 def warmup_batches(job: TrainJob, batches: Sequence[list[int]]) -> list[list[int]]:
     """Return the batches to run once torch has counted the first: it again, and others where methods ask for them.
 
-    What is compiled for one shape is made anew for the next, so that the others have another shape. What is recorded is
-    run before by its recorder.
+    What is compiled for one shape is made anew for the next, so that the others have another shape. What is
+    recorded is counted as it will run, and the first batch is all that it needs.
     """
     if job.data.num_row_shapes is not None and not job.num_rehearsals:
         return []

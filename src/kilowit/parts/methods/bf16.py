@@ -5,14 +5,15 @@ What it does   Runs every forward pass (training, validation, prediction) under 
 When to use    On NVIDIA Ampere and later (A100, RTX 30, H100), where it runs on tensor cores. With T5 and PEGASUS too,
                which overflow in fp16.
 When not       On a CPU without AMX or AVX-512 BF16 and on GPUs before Ampere: emulated there, slower than fp32.
-Trade-off      train.wall_second x0.25-0.75 | train.energy_total_joule x0.25-0.75 | train.memory_gpu_max_byte x0.5-0.95
+Trade-off      train.wall_second x0.3-1.5 | train.energy_total_joule x0.25-0.65 | train.memory_gpu_max_byte x0.55-0.9
                | rouge2 -0.005..+0.005 (on a GPU with bf16 tensor cores)
 Options        none
 Works with     freeze, sortish, truncate, early_stopping, adafactor, packing, token_budget, compile; both engines.
                Conflicts with  bf16_weights, fp16, tf32.
 Source         Kalamkar et al. 2019, arXiv 1905.12322. Step time: nanoT5 (github.com/PiotrNawrot/nanoT5), T5-base v1.1
-               on one A100: fp32 4.10 s, bf16 1.30 s. Memory: Micikevicius et al. 2018, arXiv 1710.03740, activations
-               halved, weights not.
+               on one A100: fp32 4.10 s, bf16 1.30 s. Ours, batch 32, one H100: BART-large x0.61 (0.47-0.79) of the
+               time, x0.29 (0.25-0.34) of the energy, x0.72 of the memory; BART-base beside a slow host x1.46,
+               x0.60, x0.64: casts are more kernels to launch, and launching took the time (docs/results).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ CONFLICTS_WITH: Final = ("bf16_weights", "fp16", "tf32")
 FAMILIES: Final = None
 WITHOUT_TRAINING: Final = True
 ENGINES: Final = ("trainer", "loop")
-_NANOT5: Final = "nanoT5, T5-base on one A100: x0.32; upper end: our estimate for small batches"
+_SEEN: Final = "ours, one H100: BART-large x0.61, energy x0.29; BART-base, slow host: x1.46, x0.60; nanoT5: x0.32"
 EXPECTS: Final = (
-    Expectation("train.wall_second", 0.25, 0.75, source=_NANOT5),
-    Expectation("train.energy_total_joule", 0.25, 0.75, source=_NANOT5),
-    Expectation("train.memory_gpu_max_byte", 0.5, 0.95, source="arXiv 1710.03740, section 3"),
+    Expectation("train.wall_second", 0.3, 1.5, source=_SEEN),
+    Expectation("train.energy_total_joule", 0.25, 0.65, source=_SEEN),
+    Expectation("train.memory_gpu_max_byte", 0.55, 0.9, source="ours, one H100: BART-large x0.72, BART-base x0.64"),
     Expectation("rouge2", -0.005, 0.005, kind="difference", source="arXiv 1905.12322, table 2: fp32 quality"),
 )
 

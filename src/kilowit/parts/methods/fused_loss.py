@@ -5,14 +5,16 @@ What it does   Takes the head's product, the softmax, the loss and their gradien
                gradient, rows x vocabulary x 4 bytes each, are never held. Positions without a target are left out. The
                loss and its gradients are the same to rounding.
 When to use    Large vocabularies, long targets or large batches: where logits decide what fits.
-When not       To save time alone: the same products are computed, and a small batch fits anyway.
-Trade-off      train.memory_gpu_max_byte x0.5-1.0 | train.wall_second x0.9-1.05 | train.energy_total_joule x0.9-1.05
+               Vocabularies of an odd size (BART's 50,265) in half precision: widened, their products are faster.
+When not       Otherwise, to save time alone: the same products are computed, and a small batch fits anyway.
+Trade-off      train.memory_gpu_max_byte x0.5-1.0 | train.wall_second x0.85-1.05 | train.energy_total_joule x0.9-1.05
                | rouge2 -0.003..+0.003
 Options        chunk_tokens (1024 target tokens)
 Works with     packing, token_budget, bf16, bf16_weights, compile, train.label_smoothing and all that the engine loop
                takes.   Conflicts with  distill, label_smoothing and lora, which look at the logits or at the head.
 Source         Hsu et al. 2024, arXiv 2410.10989 (Liger), section 3: gradients with the forward pass, in chunks. Ranges
-               ours: an estimate from 3 copies of the logits in fp32.
+               ours: an estimate from 3 copies of the logits in fp32; BART-large on one H100, recorded, one chunk: 89
+               to 81 ms a step.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ ENGINES: Final = ("loop",)
 _OURS: Final = "ours: an estimate; logits of a batch, three times in fp32, against everything else"
 EXPECTS: Final = (
     Expectation("train.memory_gpu_max_byte", 0.5, 1.0, source=_OURS),
-    Expectation("train.wall_second", 0.9, 1.05, source="ours: an estimate; the same products, less traffic"),
+    Expectation(
+        "train.wall_second", 0.85, 1.05, source="ours: BART-large, one H100, under cuda_graph: 89 to 81 ms a step"
+    ),
     Expectation("train.energy_total_joule", 0.9, 1.05, source="ours: an estimate, as the time"),
     Expectation("rouge2", -0.003, 0.003, kind="difference", source="ours: loss and gradients equal to 1e-5"),
 )

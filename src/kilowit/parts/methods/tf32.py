@@ -5,12 +5,13 @@ What it does   Lets every product of float32 matrices (training, validation, pre
                activations and optimizer keep their size.
 When to use    On NVIDIA Ampere and later where half precision is not wanted: the same code, no overflow, no scaling.
 When not       Where bf16 trains: its products are twice as fast and its activations half as large.
-Trade-off      train.wall_second x0.3-0.85 | train.energy_total_joule x0.3-0.85 | train.memory_gpu_max_byte x0.97-1.03
+Trade-off      train.wall_second x0.3-0.65 | train.energy_total_joule x0.3-0.6 | train.memory_gpu_max_byte x0.8-1.03
                | rouge2 -0.003..+0.003 (against float32 products)
 Options        none
 Works with     all but other number formats.   Conflicts with  bf16, bf16_weights, fp16.
 Source         Ampere white paper (NVIDIA 2020), third-generation tensor cores. Step time: nanoT5 (github.com/
-               PiotrNawrot/nanoT5), T5-base v1.1 on one A100: fp32 4.10 s, tf32 1.39 s. Not run by us on a GPU yet.
+               PiotrNawrot/nanoT5), T5-base v1.1 on one A100: fp32 4.10 s, tf32 1.39 s. Ours, BART-base, batch 32, one
+               H100, one seed: x0.52 of the time, x0.44 of the energy, x0.82 of the memory (docs/results).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ FAMILIES: Final = None
 ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("ampere_gpu",)
 FIRST_CAPABILITY: Final = (8, 0)  # of Ampere, the first with TF32
-_NANOT5: Final = "nanoT5, T5-base on one A100: x0.34; upper end: our estimate for small batches"
+_SEEN: Final = "ours: BART-base on one H100 x0.52, energy x0.44, one seed; nanoT5, T5-base on one A100: x0.34"
 EXPECTS: Final = (
-    Expectation("train.wall_second", 0.3, 0.85, source=_NANOT5),
-    Expectation("train.energy_total_joule", 0.3, 0.85, source=_NANOT5),
-    Expectation("train.memory_gpu_max_byte", 0.97, 1.03, source="ours: nothing changes its size"),
+    Expectation("train.wall_second", 0.3, 0.65, source=_SEEN),
+    Expectation("train.energy_total_joule", 0.3, 0.6, source=_SEEN),
+    Expectation("train.memory_gpu_max_byte", 0.8, 1.03, source="ours: x0.82 on one H100, one seed; no size changes"),
     Expectation("rouge2", -0.003, 0.003, kind="difference", source="ours: an estimate"),
 )
 

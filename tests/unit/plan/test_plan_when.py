@@ -107,4 +107,4 @@ def test_the_verb_says_when(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(asked) == 0
     assert "2026-11-23T07:00Z" in capsys.readouterr().out
     assert main([*asked, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["when"]["windows"][0]["gram_per_kwh"] == 10.0
+    assert json.loads(capsys.readouterr().out)["when"]["windows"][0]["gram_per_kwh"] == pytest.approx(10.0)

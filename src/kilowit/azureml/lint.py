@@ -1,7 +1,7 @@
 """What Azure takes and does not run: checks of a folder of its YAML files that its own loader does not make.
 
 Needs no Azure package and no network. Each finding has its place (file, line, column), what is wrong, and what to do.
-The rules are in `lint_jobs`, `lint_resources` and `lint_serving`; here files are read and rules are called.
+The rules are in `lint_keys`, `lint_jobs`, `lint_resources` and `lint_serving`; here files are read, rules called.
 """
 
 from __future__ import annotations
@@ -141,19 +141,20 @@ def require_clean(folder: str | Path) -> None:
 
 
 def _rules() -> Mapping[str, tuple[Rule, ...]]:
-    from kilowit.azureml import lint_jobs, lint_resources, lint_serving
+    from kilowit.azureml import lint_jobs, lint_keys, lint_resources, lint_serving
 
-    return {
-        "commandJob": (lint_jobs.check_command_job,),
-        "sweepJob": (lint_jobs.check_sweep_job,),
-        "pipelineJob": (lint_jobs.check_pipeline_job,),
-        "amlCompute": (lint_resources.check_cluster,),
-        "environment": (lint_resources.check_environment,),
-        "data": (lint_resources.check_data,),
-        "managedOnlineEndpoint": (lint_serving.check_endpoint,),
-        "managedOnlineDeployment": (lint_serving.check_deployment,),
-        "schedule": (lint_serving.check_schedule,),
+    own: dict[str, Rule] = {
+        "commandJob": lint_jobs.check_command_job,
+        "sweepJob": lint_jobs.check_sweep_job,
+        "pipelineJob": lint_jobs.check_pipeline_job,
+        "amlCompute": lint_resources.check_cluster,
+        "environment": lint_resources.check_environment,
+        "data": lint_resources.check_data,
+        "managedOnlineEndpoint": lint_serving.check_endpoint,
+        "managedOnlineDeployment": lint_serving.check_deployment,
+        "schedule": lint_serving.check_schedule,
     }
+    return {kind: (lint_keys.check_keys, rule) for kind, rule in own.items()}
 
 
 def _read(path: Path) -> File | Finding:

@@ -1,8 +1,8 @@
 """Run by the Python of an environment that has azure-ai-ml: load an export, or submit a job to an Azure of its own.
 
-    python azure_client.py load FOLDER...     one JSON object a file: what it became, or why it was refused
+    python azure_client.py load PATH...       what became of each file: one JSON object a line
     python azure_client.py keys               the keys that its schemas take, by kind
-    python azure_client.py submit FOLDER JOB  what was submitted, and every request that the client made
+    python azure_client.py submit FILE...     what was submitted, and every request that the client made, a line a job
 
 No socket is opened: whoever tries is refused.
 """
@@ -69,14 +69,14 @@ def loaded(path: Path, known: dict[str, Callable[[Path], Any]]) -> dict[str, Any
     return found
 
 
-def load(folders: list[Path]) -> None:
+def load(paths: list[Path]) -> None:
     known = loaders()
-    for folder in folders:
-        for path in sorted(folder.glob("*.yml")):
+    for given in paths:
+        for path in sorted(given.glob("*.yml")) if given.is_dir() else [given]:
             print(json.dumps(loaded(path, known)))
 
 
-def submit(folder: Path, job: str) -> None:
+def submit(jobs: list[Path]) -> None:
     import jwt
     from azure.core.credentials import AccessToken
 
@@ -88,17 +88,17 @@ def submit(folder: Path, job: str) -> None:
             claims = {"aud": scopes[0].removesuffix("/.default")}
             return AccessToken(jwt.encode(claims, "k" * 32), 9_999_999_999)
 
-    transport, seen = fake_azure()
-    result: dict[str, Any] = {}
-    try:
-        taken = hand_over(
-            folder, job, subscription=SUBSCRIPTION, resource_group=GROUP, workspace=WORKSPACE,
-            credential=Credential(), transport=transport,
-        )  # fmt: skip
-        result = {"name": taken.name, "status": taken.status, "studio_url": taken.studio_url}
-    except KilowitError as error:
-        result = {"error": str(error), "exit_code": error.exit_code}
-    print(json.dumps({**result, "requests": seen}))
+    for job in jobs:
+        transport, seen = fake_azure()
+        try:
+            taken = hand_over(
+                job.parent, job.name, subscription=SUBSCRIPTION, resource_group=GROUP, workspace=WORKSPACE,
+                credential=Credential(), transport=transport,
+            )  # fmt: skip
+            result: dict[str, Any] = vars(taken)
+        except KilowitError as error:
+            result = {"error": str(error), "exit_code": error.exit_code}
+        print(json.dumps({**result, "requests": seen}))
 
 
 def keys() -> None:
@@ -182,8 +182,8 @@ if __name__ == "__main__":
     socket.socket.connect = refuse  # type: ignore[method-assign]
     socket.getaddrinfo = refuse  # type: ignore[assignment]
     if sys.argv[1] == "load":
-        load([Path(folder) for folder in sys.argv[2:]])
+        load([Path(path) for path in sys.argv[2:]])
     elif sys.argv[1] == "keys":
         keys()
     else:
-        submit(Path(sys.argv[2]), sys.argv[3])
+        submit([Path(path) for path in sys.argv[2:]])

@@ -52,19 +52,8 @@ class Context:
 
     @cached_property
     def trained(self) -> list[Cell]:
-        """The cells that are trained.
-
-        Raises:
-            StudyError: there are none.
-        """
-        found = [cell for cell in self.study.cells if not cell.is_baseline]
-        if not found:
-            raise StudyError(
-                "no cell of this study is trained",
-                place=self.study.place,
-                hint="Baselines run here in seconds: `kilowit run`. Add a model to train.",
-            )
-        return found
+        """The cells that are trained."""
+        return trained_cells(self.study)
 
     @cached_property
     def objective(self) -> str:
@@ -92,3 +81,19 @@ class Context:
     def data(self) -> str:
         """The name and version of the data asset."""
         return f"azureml:{self.name}-data:{self.versions['data']}"
+
+
+def trained_cells(study: Study) -> list[Cell]:
+    """Return the cells that are trained.
+
+    Raises:
+        StudyError: there are none.
+    """
+    found = [cell for cell in study.cells if not cell.is_baseline]
+    if not found:
+        raise StudyError(
+            "no cell of this study is trained",
+            place=study.place,
+            hint="Baselines run here in seconds: `kilowit run`. Add a model to train.",
+        )
+    return found

@@ -11,7 +11,7 @@ from typing import Final
 
 import yaml
 
-from kilowit.azureml.context import SCORING, SOURCE, Context
+from kilowit.azureml.context import SCORING, SOURCE, Context, trained_cells
 from kilowit.azureml.guide import readme, script
 from kilowit.azureml.images import data_version, extras_of, write_images
 from kilowit.azureml.jobs import jobs
@@ -73,13 +73,14 @@ def export_study(
         raise StoreError("is there already", place=str(out), hint="Name a folder that is not there yet.")
     study = Study.load(path, overrides)
     options.check(study)
+    trained = trained_cells(study)
     portable = make_portable(path, study, list(overrides), options)
     with store_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         workspace = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         write_portable(portable, workspace / SOURCE, workspace / DATA)
-        extras = extras_of(study.cells, options.runtime, study.search.algorithm if study.search else None)
+        extras = extras_of(trained, options.runtime, study.search.algorithm if study.search else None)
         versions = {**write_images(workspace, extras, options.runtime), "data": data_version(portable.copies)}
         context = Context(study=study, options=options, versions=versions, has_data=bool(portable.copies))
         files = _write_files(context, workspace)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,8 @@ def loaded(
     grid = export(tmp_path_factory.mktemp("grid"), search="grid").folder
     bayesian = export(tmp_path_factory.mktemp("tpe"), search="tpe", more="seeds: [0, 1]\n").folder
     folders = {"good": exported, "grid": grid, "tpe": bayesian, **mutants}
-    files = client(azure_python, repository, "load", *folders.values())
+    changed = [folder / MUTATIONS[name].read_by for name, folder in mutants.items()]
+    files = client(azure_python, repository, "load", exported, grid, bayesian, *changed)
     by_folder = {str(folder): name for name, folder in folders.items()}
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in folders}
     for file in files:
@@ -81,11 +84,26 @@ def test_the_extra_installs_alone(azure_python: Path) -> None:
     assert found.stdout.startswith("kilowit "), found.stderr
 
 
-@pytest.mark.parametrize(("job", "kind"), [("train", "Command"), ("sweep.yml", "Sweep"), ("pipeline", "Pipeline")])
-def test_a_job_is_submitted_through_the_real_client(
-    job: str, kind: str, azure_python: Path, repository: Path, exported: Path
-) -> None:
-    (taken,) = client(azure_python, repository, "submit", exported, job)
+@pytest.fixture(scope="session")
+def submitted(
+    azure_python: Path,
+    repository: Path,
+    exported: Path,
+    mutants: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, dict[str, Any]]:
+    """What became of each job that was submitted; one process submits all."""
+    denied = shutil.copytree(exported, tmp_path_factory.mktemp("denied") / "azure")
+    job = yaml.safe_load((denied / "train.yml").read_text())
+    (denied / "train.yml").write_text(yaml.safe_dump({**job, "experiment_name": "refused"}))
+    jobs = {kind: exported / f"{kind}.yml" for kind in ("train", "sweep", "pipeline")}
+    jobs |= {"denied": denied / "train.yml", "slip": mutants["no compute"] / "train.yml"}
+    return dict(zip(jobs, client(azure_python, repository, "submit", *jobs.values()), strict=True))
+
+
+@pytest.mark.parametrize(("job", "kind"), [("train", "Command"), ("sweep", "Sweep"), ("pipeline", "Pipeline")])
+def test_a_job_is_submitted_through_the_real_client(job: str, kind: str, submitted: dict[str, dict[str, Any]]) -> None:
+    taken = submitted[job]
     assert taken["status"] == "NotStarted" and taken["studio_url"] == "https://studio/job", taken
     put = taken["requests"][-1]
     assert put["method"] == "PUT" and put["path"].endswith(f"/jobs/{taken['name']}")
@@ -96,29 +114,19 @@ def test_a_job_is_submitted_through_the_real_client(
         assert space["train_learning_rate"][0] == "loguniform"
 
 
-def test_what_azure_refuses_is_one_error_with_its_words(
-    azure_python: Path, repository: Path, exported: Path, tmp_path: Path
-) -> None:
-    import shutil
-
-    folder = shutil.copytree(exported, tmp_path / "azure")
-    job = yaml.safe_load((folder / "train.yml").read_text())
-    (folder / "train.yml").write_text(yaml.safe_dump({**job, "experiment_name": "refused"}))
-    (answer,) = client(azure_python, repository, "submit", folder, "train")
+def test_what_azure_refuses_is_one_error_with_its_words(submitted: dict[str, dict[str, Any]]) -> None:
+    answer = submitted["denied"]
     assert answer["exit_code"] == 5
     assert "you may not run jobs here" in answer["error"] and "az login" in answer["error"]
 
 
-def test_a_folder_with_a_slip_is_not_submitted(azure_python: Path, repository: Path, mutants: dict[str, Path]) -> None:
-    (answer,) = client(azure_python, repository, "submit", mutants["no compute"], "train")
+def test_a_folder_with_a_slip_is_not_submitted(submitted: dict[str, dict[str, Any]]) -> None:
+    answer = submitted["slip"]
     assert answer["exit_code"] == 2 and "no compute" in answer["error"] and answer["requests"] == []
 
 
 def test_without_the_extra_the_error_names_it(exported: Path) -> None:
-    pytest.importorskip("kilowit")
-    import importlib.util
-
-    if importlib.util.find_spec("azure") is not None and importlib.util.find_spec("azure.ai") is not None:
+    if importlib.util.find_spec("azure") is not None:
         pytest.skip("azure-ai-ml is installed here")
     wanted = {"subscription": "s", "resource_group": "g", "workspace": "w"}
     with pytest.raises(StudyError, match='no job "trian"'):

@@ -139,7 +139,7 @@ def fake_azure() -> tuple[Any, list[dict[str, Any]]]:
     seen: list[dict[str, Any]] = []
 
     class Azure(requests.adapters.BaseAdapter):
-        def send(self, request: Any, **options: object) -> requests.Response:
+        def send(self, request: Any, *arguments: Any, **options: Any) -> requests.Response:
             path = request.url.partition("?")[0].partition("azure.com")[2]
             body = json.loads(request.body) if request.body else None
             seen.append({"method": request.method, "path": path, "body": body})

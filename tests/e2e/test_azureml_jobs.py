@@ -176,7 +176,7 @@ def test_trials_of_a_sweep_come_home_as_the_trials_of_the_search(tmp_path: Path)
         asked.append(cell)
         return None
 
-    SearchRun(study.cells[0], study.search, Store(runs), note_cell, lambda record: True, str).run()
+    SearchRun(study.cells[0], study.search, Store(runs), note_cell, lambda record: True, print).run()
     (winner,) = asked
     assert winner.search is not None and winner.search["role"] == "winner"
     assert winner.search["parameters"] == trial.cell["search"]["parameters"]

@@ -70,7 +70,7 @@ def _prices(context: Context) -> str:
     for use, size in _uses(context).items():
         amounts = []
         for market in ("on_demand", "spot"):
-            known = factors.price(size, region and f"azure/{region}", market)  # type: ignore[arg-type]
+            known = factors.price(size, region and f"azure/{region}", market)
             amounts.append("not known here" if known is None else f"{known.value:g} USD ({known.year}; {known.source})")
         lines.append(f"| {use} | `{size}` | {amounts[0]} | {amounts[1]} |\n")
     return "".join(lines)

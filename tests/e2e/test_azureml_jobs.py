@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import kilowit
+from azure_environment import own_environment
 from azure_exports import Node, export, load
 from kilowit.azureml import scoring
 from kilowit.cell import Cell
@@ -22,6 +29,7 @@ from kilowit.store import Store
 from kilowit.study import Study
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
 STEPS = ("prepare", "train", "compress", "evaluate", "report")
 
 
@@ -141,6 +149,47 @@ def test_the_scoring_script_answers_with_summaries_and_their_bill(
     ):  # fmt: skip
         refused = script["run"](wrong)
         assert said in refused["error"] and refused["hint"]
+
+
+def test_the_inference_server_of_microsoft_serves_it(pipeline: Path, repository: Path) -> None:
+    """In an environment with what the endpoint's image has: its server, kilowit's wheel, the runtime; no torch."""
+    programs = own_environment(repository, "azureml-serving")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "AZUREML_MODEL_DIR": str(pipeline / "compress" / "model"), "OMP_NUM_THREADS": "1"}
+    environment |= {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": ""}
+    script = pipeline / "azure" / "scoring" / "score.py"
+    with (pipeline / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [str(programs / "azmlinfsrv"), "--entry_script", str(script), "--port", str(port)],
+            env=environment, stdout=log, stderr=log, cwd=pipeline, start_new_session=True,
+        )  # fmt: skip
+    try:
+        answers = [_ask(port, body, server) for body in ({"documents": ["return the value of a key"]}, {"texts": 1})]
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    (status, answer), (refused, refusal) = answers
+    assert status == 200 and len(answer["summaries"]) == 1 and answer["bill"]["energy_total_joule"] > 0
+    assert refused == 400 and "documents" in refusal["error"]
+
+
+def _ask(port: int, body: dict[str, object], server: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any]]:
+    """Ask until the server answers; status and content."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/score", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    for _ in range(600):
+        assert server.poll() is None, "the server has ended: see server.log"
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the server did not answer within a minute")
 
 
 def test_a_scoring_script_without_its_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ STEPS = ("prepare", "train", "compress", "evaluate", "report")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which the whole pipeline has run, a folder a step; ``azure`` is the export."""
     folder = tmp_path_factory.mktemp("pipeline")
-    exported = export(folder, search=None, recipe="[]").folder
+    exported = export(folder, search=None, recipe="[{truncate: {max_source_tokens: 24}}]").folder
     job = load(exported, "pipeline.yml")
     node = Node(exported, folder, {"KILOWIT_LOCK": str(folder / "lock")})
     assert tuple(job["jobs"]) == STEPS
@@ -71,6 +71,7 @@ def test_the_evaluation_is_a_run_beside_the_trained_ones(pipeline: Path) -> None
     assert evaluated.status == "finished", evaluated.error_message
     assert evaluated.score("rouge2") is not None
     assert evaluated.phase("train") is None
+    assert evaluated.cell["settings"]["train"]["max_source_tokens"] == 24  # as its recipe cut them in training
     assert evaluated.cell["factors"]["machine"] is None  # no price is known of the size without a GPU
     assert by_recipe["cell"].cell["factors"]["machine"] == "Standard_NC4as_T4_v3"
 
@@ -175,7 +176,7 @@ def test_the_inference_server_of_microsoft_serves_it(pipeline: Path, repository:
     assert refused == 400 and "documents" in refusal["error"]
 
 
-def _ask(port: int, body: dict[str, object], server: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any]]:
+def _ask(port: int, body: Mapping[str, object], server: subprocess.Popen[bytes]) -> tuple[int, dict[str, Any]]:
     """Ask until the server answers; status and content."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/score", json.dumps(body).encode(), {"Content-Type": "application/json"}

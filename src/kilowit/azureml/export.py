@@ -17,7 +17,7 @@ from kilowit.azureml.images import data_version, extras_of, write_images
 from kilowit.azureml.jobs import jobs
 from kilowit.azureml.lint import require_clean
 from kilowit.azureml.options import AzureOptions
-from kilowit.azureml.portable import DATA, make_portable, write_portable
+from kilowit.azureml.portable import DATA, check_portable, make_portable, priced, write_portable
 from kilowit.azureml.resources import SCORING_SCRIPT, resources
 from kilowit.errors import StoreError
 from kilowit.store.folder import store_errors
@@ -80,6 +80,7 @@ def export_study(
         workspace = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         write_portable(portable, workspace / SOURCE, workspace / DATA)
+        check_portable(portable, study, workspace)
         extras = extras_of(trained, options.runtime, study.search.algorithm if study.search else None)
         versions = {**write_images(workspace, extras, options.runtime), "data": data_version(portable.copies)}
         context = Context(study=study, options=options, versions=versions, has_data=bool(portable.copies))
@@ -116,6 +117,8 @@ def _notes(context: Context) -> list[str]:
         notes.append(f"search {search.algorithm} has no like among sweeps: the train job runs it, on one node")
     if context.options.region_of(context.study) is None:
         notes.append("no Azure region is named: bills will have the world's interval of CO2e and no price")
+    if priced(machine) is None:
+        notes.append(f"no price of {machine} is known here: bills will have none")
     if context.study.budget.wall_hour is None:
         notes.append(f"no budget.wall_hour: jobs end after {context.timeout_second:,} s at the latest")
     for cell in context.trained:

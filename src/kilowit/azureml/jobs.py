@@ -18,7 +18,7 @@ from kilowit.azureml.context import (
     Yaml,
     schema,
 )
-from kilowit.azureml.portable import DATA, STUDY_FILE
+from kilowit.azureml.portable import DATA, STUDY_FILE, priced
 from kilowit.azureml.space import input_name, search_space
 from kilowit.cell import Cell
 
@@ -123,9 +123,10 @@ def schedule(context: Context) -> Yaml:
 
 def _prepare(context: Context) -> Yaml:
     plan = '"${{outputs.plan}}'
+    machine = f" --machine {known}" if (known := priced(context.machine)) else ""
     command = (
         f'kilowit check {STUDY_FILE} --json > {plan}/study.json" && '
-        f'kilowit plan {STUDY_FILE} --machine {context.machine} --store {WORK}/none --json > {plan}/plan.json"'
+        f'kilowit plan {STUDY_FILE}{machine} --store {WORK}/none --json > {plan}/plan.json"'
     )
     return _step(context, command, ["plan"])
 

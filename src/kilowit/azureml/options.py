@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from kilowit import factors
 from kilowit.azureml.vm_sizes import DEFAULT_CPU_SIZE, fault_of_size, vm_size
 from kilowit.errors import StudyError
 from kilowit.parts.runtime_support import check_runtime
@@ -73,7 +74,7 @@ class AzureOptions:
 
         Raises:
             StudyError: a VM size that is unknown or gone, a schedule that is none.
-            PartError: the runtime is unknown or lacks the number format.
+            PartError: the runtime is unknown or lacks the number format, or the region is unknown.
         """
         asked = (("--machine", self.machine_of(study), False), ("--cpu-machine", self.cpu_machine, False))
         for option, size, serves in (*asked, ("--serve-machine", self.serving, True)):
@@ -86,6 +87,8 @@ class AzureOptions:
                 hint=f"Name a size without, e.g. {DEFAULT_CPU_SIZE}.",
             )
         check_runtime(self.runtime, precision=self.precision)
+        if region := self.region_of(study):
+            factors.carbon(f"azure/{region}")
         if fault_text := fault_of_cron(self.schedule):
             raise StudyError(fault_text, place="--schedule", hint=f'Five fields in UTC, e.g. "{DEFAULT_SCHEDULE}".')
 

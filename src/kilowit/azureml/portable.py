@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import yaml
 
+from kilowit import factors
 from kilowit.azureml.options import AzureOptions
 from kilowit.errors import StudyError
 from kilowit.store.folder import store_errors
@@ -62,11 +63,17 @@ def make_portable(path: Path, study: Study, overrides: list[str], options: Azure
         name = name or f"{len(copies)}/{absolute.name}"
         copies[name] = absolute
         _replace(document.value, place, f"./{DATA}/{name}")
-    factors = document.value.setdefault("factors", {})
-    factors["machine"] = options.machine_of(study)
+    billed = document.value.setdefault("factors", {})
+    billed["machine"] = priced(options.machine_of(study))
     if region := options.region_of(study):
-        factors["region"] = f"azure/{region}"
+        billed["region"] = f"azure/{region}"
     return Portable(document.value, copies)
+
+
+def priced(machine: str) -> str | None:
+    """Return a VM size if the tables of factors know what it costs and emits, else None: a study names no other."""
+    known = factors.machine(machine)
+    return None if known is None else known.name
 
 
 def write_portable(found: Portable, study_folder: Path, data_folder: Path) -> None:
@@ -86,6 +93,25 @@ def write_portable(found: Portable, study_folder: Path, data_folder: Path) -> No
                 shutil.copytree(source, target)
             else:
                 shutil.copyfile(source, target)
+
+
+def check_portable(found: Portable, study: Study, folder: Path) -> None:
+    """Read the study as a node will, and hold its cells against those that it was made from.
+
+    Args:
+        folder: in which the data folder lies.
+
+    Raises:
+        StudyError: it does not read, or asks for other cells.
+    """
+    text = yaml.safe_dump(found.document, sort_keys=False, allow_unicode=True, width=120)
+    there = Study.parse(text, STUDY_FILE, folder=folder)
+    if [cell.key for cell in there.cells] != [cell.key for cell in study.cells]:
+        raise StudyError(
+            "the study asks for other cells where its files lie elsewhere",
+            place=study.place,
+            hint="Name local files and folders by paths that begin with ./",
+        )
 
 
 def _local_texts(study: Study) -> Iterator[str]:

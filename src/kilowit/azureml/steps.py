@@ -18,11 +18,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
-from kilowit import factors
+from kilowit.azureml.portable import priced
 from kilowit.azureml.space import read_parameters
 from kilowit.cell import Cell, model_name
 from kilowit.errors import ExecutorError, StoreError, StudyError
 from kilowit.parts.search import Proposal
+from kilowit.parts.text_codec import Manifest
 from kilowit.record import Record
 from kilowit.run.coordinator import run_study
 from kilowit.run.outcome import StudyOutcome
@@ -176,7 +177,8 @@ def compress_best(runs: Path, out: Path, objective: str, runtime: RuntimeSetting
     for record in store.records():
         score = record.score(objective)
         has_model = store.find(record.run_id).model_path.is_dir()
-        if record.status == "finished" and has_model and score is not None and score.value is not None:
+        is_trial = (record.cell.get("search") or {}).get("role") == "trial"  # judged on the validation split
+        if record.status == "finished" and has_model and not is_trial and score is not None:
             groups.setdefault(_without_seed(record), []).append((score.value, record))
     if not groups:
         raise StoreError(
@@ -219,8 +221,9 @@ def evaluate_chosen(
         if not folder.exists():
             shutil.copytree(source.model_path, folder)
     dataset = source.cell["dataset"]["name"]
-    # of a search the winner's own settings count, which the record of its cell has
+    # of a search the winner's own settings count, which its cell has; a recipe may have cut documents shorter
     train, predict = (dict(source.cell["settings"][block]) for block in ("train", "predict"))
+    train["max_source_tokens"] = Manifest.read(model / SUMMARIZER).max_source_tokens
     document |= {
         "models": [str(folder.resolve())],
         "datasets": [s for s in document["datasets"] if dataset in (s, _name_of(s))] or document["datasets"],
@@ -229,7 +232,7 @@ def evaluate_chosen(
         "train": _written(train, "engine"),
         "predict": {**_written(predict, "split"), "runtime": {"name": chosen.runtime, "precision": chosen.precision}},
     }
-    document.setdefault("factors", {})["machine"] = machine if factors.machine(machine) else None
+    document.setdefault("factors", {})["machine"] = None if machine is None else priced(machine)
     for key in ("search", "exclude", "serve", "budget"):
         document.pop(key, None)
     import yaml

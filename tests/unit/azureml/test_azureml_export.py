@@ -164,6 +164,7 @@ def test_parameters_that_are_not_of_the_space_are_refused(given: list[str], said
         (["--machine", MACHINE, "--serve-machine", "Standard_D4ds_v5"], "do not take"),
         (["--machine", MACHINE, "--runtime", "onnx"], 'no runtime "onnx"'),
         (["--machine", MACHINE, "--schedule", "daily"], "has 1 fields"),
+        (["--machine", MACHINE, "--region", "westus22"], "westus22"),
         (["--machine", MACHINE, "--set", "models=[lead]", "--set", "search=null"], "no cell of this study is trained"),
         (["--machine", MACHINE, "--set", "search.space={predict.num_beams: {choice: [null, 2]}}"], "cannot hand on"),
     ],
@@ -237,6 +238,14 @@ def test_names_fit_clusters_assets_and_endpoints(text: str) -> None:
     from kilowit.azureml.lint_serving import ENDPOINT_NAME
 
     assert ENDPOINT_NAME.fullmatch(azure_name(text)) or len(azure_name(text)) < 3
+
+
+def test_a_size_without_a_price_trains_and_is_billed_by_none(tmp_path: Path) -> None:
+    done = export(tmp_path, options={"machine": "Standard_D8ds_v5"})
+    assert load(done.folder, "compute-train.yml")["size"] == "Standard_D8ds_v5"
+    assert load(done.folder / "source", "study.yaml")["factors"]["machine"] is None
+    assert "--machine" not in load(done.folder, "pipeline.yml")["jobs"]["prepare"]["command"]
+    assert any("no price of Standard_D8ds_v5" in note for note in done.notes)
 
 
 def test_a_runtime_that_lacks_the_number_format_is_refused(tmp_path: Path) -> None:

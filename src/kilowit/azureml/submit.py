@@ -55,6 +55,11 @@ def submit(
     require_clean(folder)
     path = _job_file(folder, job)
     _require_package()
+    return _hand_over(path, (subscription, resource_group, workspace), credential, client_options)
+
+
+def _hand_over(path: Path, place: tuple[str, str, str], credential: Any, client_options: dict[str, Any]) -> Submitted:
+    """Load a job and submit it to the workspace that subscription, resource group and name say."""
     from azure.ai.ml import MLClient, load_job
     from azure.ai.ml.exceptions import MlException
     from azure.core.exceptions import AzureError
@@ -66,8 +71,7 @@ def submit(
         credential = DefaultAzureCredential()
     options = {"enable_telemetry": False, "show_progress": False, **client_options}
     try:
-        client = MLClient(credential, subscription, resource_group, workspace, **options)
-        taken = client.jobs.create_or_update(load_job(path))
+        taken = MLClient(credential, *place, **options).jobs.create_or_update(load_job(path))
     except (AzureError, MlException, ValidationError, OSError) as error:
         raise ExecutorError(
             f"Azure did not take the job ({_one_line(error)})",

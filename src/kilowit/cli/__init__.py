@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from kilowit.cli import advising, endpoint_verbs, exchange_verbs, serving_verbs, text_verbs
+from kilowit.cli import advising, azureml_verbs, endpoint_verbs, exchange_verbs, serving_verbs, text_verbs
 from kilowit.cli.options import RUNS, SIDE, AsJson, Machine, Overrides, Region, StorePath, StudyPath
 from kilowit.errors import KilowitError
 
@@ -29,6 +29,7 @@ metrics_app: Final = typer.Typer(
     help="Question the metrics themselves.\n\nExample: kilowit metrics judge qags_cnndm.json", no_args_is_help=True
 )
 app.add_typer(metrics_app, name="metrics")
+app.add_typer(azureml_verbs.app, name="azureml")
 
 
 def _show_version(wanted: bool) -> None:

@@ -39,6 +39,13 @@ def serve(
     region: Region = None,
     machine: Machine = None,
     pue: Annotated[float | None, typer.Option(metavar="NUMBER", help="Power usage effectiveness.")] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="kilowit, or triton: NVIDIA Triton, metered.")
+    ] = "kilowit",
+    triton_env: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Virtual environment with nvidia-pytriton.", envvar="KILOWIT_TRITON"),
+    ] = None,
 ) -> None:
     """Serve summaries over HTTP, with a page, and say of each what it cost. Ctrl-C answers what waits, then stops.
 
@@ -52,7 +59,12 @@ def serve(
     }  # fmt: skip
     load = {"device": device, "num_threads": threads, "max_source_tokens": max_source_tokens}
     factors = {"region": region, "machine": machine, "pue": pue}
-    endpoint.serve(models, runtime, store, limits, factors, load, token_file)
+    if engine == "triton":
+        from kilowit.cli import triton
+
+        triton.serve(models, runtime, store, limits, factors, load, token_file, triton_env)
+    else:
+        endpoint.serve(models, runtime, store, limits, factors, load, token_file, engine)
 
 
 def bench(

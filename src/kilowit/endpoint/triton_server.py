@@ -45,6 +45,7 @@ LOG_NAME: Final = "triton.log"
 WORKSPACE_NAME: Final = "triton"  # in the folder of the books, for as long as it serves
 READY_SECOND: Final = 300.0  # after which a start is given up
 LOOK_SECOND: Final = 0.05
+QUEUE_LIMITS: Final = ("deadline_second", "max_waiting")  # set if asked for: `Gathering` says what they cost
 CLIENT_SECOND: Final = 5.0  # for an answer to us
 LAST_LINES: Final = 5  # of Triton's log, in an error
 
@@ -105,7 +106,8 @@ def serve_triton(
     """Serve until SIGINT or SIGTERM, answer what was taken on, and return what the meter saw.
 
     Args:
-        settings: of them, what bodies and requests may hold is Triton's own business.
+        settings: of them, what bodies and requests may hold is Triton's own business; it refuses what waits too long
+            or is too much only where they were set, for that costs throughput.
         folder: where ledger, books and Triton's log are kept, and gone on with.
         max_source_tokens: longer documents are cut; None = as each model says.
         on_ready: told the address of HTTP, and all ports, once requests are answered.
@@ -205,13 +207,10 @@ class _Server:
 
     def _limits(self, num_threads: int | None) -> TritonLimits:
         settings = self.settings
+        asked = settings.model_dump(include=set(QUEUE_LIMITS) & settings.model_fields_set)
         return TritonLimits(
             max_batch_size=settings.max_batch_size,
-            gathering=Gathering(
-                wait_second=settings.batch_wait_second,
-                deadline_second=settings.deadline_second,
-                max_waiting=settings.max_waiting,
-            ),
+            gathering=Gathering(wait_second=settings.batch_wait_second, **asked),
             num_threads=num_threads,
             max_new_tokens=settings.max_new_tokens,
             max_beams=settings.max_beams,

@@ -174,7 +174,10 @@ class _Server:
             longest = max_source_tokens or model.source.max_source_tokens
             with self._loading(model.name):
                 limits = self._limits(model.runtime.num_threads)
-                write_model(model.source, self.repository, model.name, model.runtime, limits, max_source_tokens=longest)
+                write_model(
+                    model.source, self.repository, model.name, model.runtime, limits,
+                    with_graphs=False, max_source_tokens=longest,
+                )  # fmt: skip
                 release_memory()
 
     def run(self, on_ready: Callable[[str, Ports], object]) -> None:

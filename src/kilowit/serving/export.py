@@ -108,7 +108,7 @@ def _write(
     with meter, meter.phase(PHASE):
         if target == "triton":
             name = repository_name(source.name)
-            folder = write_model(source, workspace, name, chosen, TritonLimits(), **stated)
+            folder = write_model(source, workspace, name, chosen, TritonLimits(), with_graphs=True, **stated)
             usage = triton_usage(name, folder)
         else:
             manifest = export_folder(source.folder, folder, chosen, **stated)

@@ -82,13 +82,22 @@ def check_triton_runtime(name: str) -> None:
 
 
 def write_model(
-    source: Source, repository: Path, name: str, chosen: RuntimeSettings, limits: TritonLimits, /, **stated: Any
+    source: Source,
+    repository: Path,
+    name: str,
+    chosen: RuntimeSettings,
+    limits: TritonLimits,
+    /,
+    *,
+    with_graphs: bool,
+    **stated: Any,
 ) -> Path:
     """Write one summarizer into a repository; return the folder of its version, an exported summarizer.
 
     Args:
         source: a model as save_pretrained leaves it, or an exported summarizer for the runtime.
         name: of the model in Triton.
+        with_graphs: the graphs of ONNX Runtime as models of their own too.
         stated: fields of the manifest, as for `export_folder`; None = as they are.
 
     Raises:
@@ -106,7 +115,7 @@ def write_model(
     restate(folder, generate=generate_options(Manifest.read(folder).generate, source.predict))
     leave_triton_model(folder)
     text_model(name, limits).write(folder.parent)
-    if chosen.name == "onnxruntime":
+    if with_graphs and chosen.name == "onnxruntime":
         for graph in GRAPHS:
             _write_graph(folder, graph, repository / f"{name}_{graph}", limits)
     return folder
@@ -136,7 +145,11 @@ def graph_model(name: str, path: Path, limits: TritonLimits) -> ModelConfig:
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of many classes, none documented
+        message = f"ONNX Runtime cannot load the graph ({error})"
+        raise PartError(message, place=path.name, hint="Export the summarizer again.") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     is_gathered = all(value.shape[0] == "batch" for value in (*inputs, *outputs))
     return ModelConfig(

@@ -166,7 +166,7 @@ def export(
     prepare_process()
     with own_output():
         chosen = RuntimeSettings(name=name, precision=precision)
-        exported = export_model(model, out, chosen, factors=factors, target=target)  # type: ignore[arg-type]
+        exported = export_model(model, out, chosen, factors=factors, target=target)
     if as_json:
         show_json({"folder": exported.folder, "manifest": exported.manifest, "metered": exported.metered})
         return

@@ -161,7 +161,7 @@ def _counters(model: str) -> list[tuple[Any, str, Any]]:
     return found
 
 
-def _number(name: str, value: object) -> Any:
+def _number(name: str, value: Any) -> Any:
     """Return the value of a parameter of the search."""
     kind = SEARCH.get(name)
     if kind is None:
@@ -169,11 +169,11 @@ def _number(name: str, value: object) -> Any:
             f"a parameter that there is none of: {name:.40}", hint=f"Known: {', '.join([*SEARCH, CLIENT])}."
         )
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or (kind is int and value != int(value)):  # type: ignore[call-overload]
+    if not is_number or (kind is int and value != int(value)):
         raise PartError(f"{name} must be a {'whole number' if kind is int else 'number'}")
-    if kind is float and abs(value) > STEEPEST:  # type: ignore[arg-type]
+    if kind is float and abs(value) > STEEPEST:
         raise PartError(f"{name} is {value}; it may be from {-STEEPEST:g} to {STEEPEST:g}")
-    return kind(value)  # type: ignore[call-overload]
+    return kind(value)
 
 
 def _text(number: int, content: bytes) -> str:

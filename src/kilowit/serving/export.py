@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from kilowit.errors import PartError, StoreError
 from kilowit.meter import Meter, MeterResult
@@ -103,7 +103,11 @@ def _write(
     target: Target,
 ) -> Exported:
     meter = Meter(period_second=0.2, synchronize=synchronize)
-    stated = {"max_source_tokens": source.max_source_tokens, "name": source.name, "source": source.origin}
+    stated: dict[str, Any] = {
+        "max_source_tokens": source.max_source_tokens,
+        "name": source.name,
+        "source": source.origin,
+    }
     folder, usage = workspace, None
     with meter, meter.phase(PHASE):
         if target == "triton":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kilowit.errors import PartError
-from kilowit.parts.standalone import leave_triton_model
+from kilowit.parts.standalone import PACKAGE, PROGRAM, TRITON_MODEL, leave_program, leave_triton_model
 from kilowit.parts.summarizer_folder import restate
 from kilowit.parts.text_codec import MANIFEST_FILE, Manifest
 from kilowit.serving.folder import export_folder
@@ -28,6 +28,10 @@ from kilowit.settings import RuntimeSettings
 VERSION: Final = "1"
 RUNTIMES: Final = ("onnxruntime", "ctranslate2")
 GRAPHS: Final = ("encoder", "decoder")  # each is a file NAME.onnx, perhaps with its weights beside it
+# Of an exported folder: what is written below, and so must not be the same file as in the source, or is not needed.
+_WRITTEN_ANEW: Final = (
+    MANIFEST_FILE, PACKAGE, PROGRAM, TRITON_MODEL, "requirements.txt", "packages", "__pycache__",
+)  # fmt: skip
 _UNNAMEABLE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _TYPES: Final[dict[str, DataType]] = {
     "tensor(int64)": "TYPE_INT64",
@@ -108,9 +112,9 @@ def write_model(
     if source.manifest is None:
         export_folder(source.folder, folder, chosen, **stated)
     else:
-        shutil.copytree(source.folder, folder, copy_function=_link)
-        (folder / MANIFEST_FILE).unlink()  # it is changed below, and that of the source must not be
+        shutil.copytree(source.folder, folder, copy_function=_link, ignore=shutil.ignore_patterns(*_WRITTEN_ANEW))
         shutil.copy(source.folder / MANIFEST_FILE, folder)
+        leave_program(folder, chosen.name)
         restate(folder, **{field: value for field, value in stated.items() if value is not None})
     restate(folder, generate=generate_options(Manifest.read(folder).generate, source.predict))
     leave_triton_model(folder)

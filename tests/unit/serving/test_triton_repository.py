@@ -103,6 +103,10 @@ def test_an_exported_summarizer_becomes_a_repository_and_stays_as_it_is(exported
         == before
         == (folder / "summarizer.json").read_text()
     )
+    names = {path.relative_to(folder) for path in folder.rglob("*.*")}
+    assert names == {path.relative_to(again / "bart-tiny" / "1") for path in (again / "bart-tiny" / "1").rglob("*.*")}
+    shared = {str(name) for name in names if (folder / name).samefile(again / "bart-tiny" / "1" / name)}
+    assert "encoder.onnx.data" in shared and not {name for name in shared if name.endswith((".py", "summarizer.json"))}
     with pytest.raises(PartError, match="was exported for onnxruntime fp32"):
         kilowit.export_model(folder, tmp_path / "int8", RuntimeSettings(name="ctranslate2"), target="triton")
 

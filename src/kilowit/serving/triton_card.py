@@ -11,7 +11,6 @@ from kilowit.serving.triton_config import CONFIG_FILE
 from kilowit.serving.triton_repository import GRAPHS
 
 IMAGE: Final = "nvcr.io/nvidia/tritonserver:24.10-py3"
-PYTHON: Final = "3.10"  # of that image, as NVIDIA's support matrix says
 
 
 def triton_usage(name: str, folder: Path) -> str:
@@ -28,7 +27,6 @@ def triton_usage(name: str, folder: Path) -> str:
         version=folder.relative_to(folder.parents[1]).as_posix(),
         config=CONFIG_FILE,
         image=IMAGE,
-        python=PYTHON,
         packages=", ".join(NEEDS[manifest.runtime]),
         graphs=_graphs(name) if manifest.runtime == "onnxruntime" else "",
         longest=f"{manifest.max_source_tokens:,}",
@@ -50,11 +48,13 @@ need them; leave their folders out, or name the models that you want (`--model-c
 _USAGE: Final = """## How to use
 
 A model repository for NVIDIA Triton. `{name}` takes text and gives its summary; its Python needs {packages}.
-Put them beside the model, built for the Python of the container, and start:
+Put them beside the model, with the Python of the container, and start:
 
 ```sh
-pip install --target {version}/packages --python-version {python} --only-binary :all: -r {version}/requirements.txt
-docker run --rm -p 8000-8002:8000-8002 -v "$PWD:/models" {image} tritonserver --model-repository /models
+docker run --rm -v "$PWD:/models" {image} \\
+  pip install --target /models/{version}/packages -r /models/{version}/requirements.txt
+docker run --rm -p 8000-8002:8000-8002 -v "$PWD:/models" {image} \\
+  tritonserver --model-repository /models
 ```
 
 Under the meter of kilowit, which then says in each answer what it took:

@@ -50,7 +50,8 @@ def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
     runtime: Annotated[
-        str | None, typer.Option(metavar="NAME", help="`kilowit parts runtimes` lists them; else torch.")
+        str | None,
+        typer.Option(metavar="NAME", help="`kilowit parts runtimes` lists them; else torch, onnxruntime for triton."),
     ] = None,
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="Number format, e.g. int8.")] = None,
     target: Annotated[

@@ -23,6 +23,7 @@ from kilowit.serving.documents import read_documents
 from kilowit.serving.process import own_output, prepare_process
 from kilowit.settings import Block, ServeSettings
 
+ENGINES: Final = ("kilowit", "triton")
 Checked = TypeVar("Checked", bound=Block)
 
 
@@ -34,14 +35,16 @@ def serve(
     factors: Mapping[str, Any],
     load: Mapping[str, Any],
     token_file: Path | None,
+    engine: str,
 ) -> None:
     """Serve until Ctrl-C.
 
     Raises:
         KilowitError: an option, a model, the token or the address is not as it should be.
     """
-    settings = _checked(EndpointSettings, {**limits, "factors": dict(factors)})
-    carbon(settings.factors.region)  # refused before anything is loaded
+    if engine not in ENGINES:
+        raise StudyError(f'no engine "{engine}"', place="--engine", hint=near_name_hint(engine, ENGINES))
+    settings = checked_settings(limits, factors)
     token = read_token(token_file, os.environ, settings.host)
     prepare_process()
     with own_output() as out:
@@ -53,7 +56,18 @@ def serve(
             say(f"Serving {', '.join(model.name for model in served)}. Ctrl-C stops.")
 
         result = serve_models(served, settings, folder=folder, token=token, on_ready=tell)
-    _say_end(result, folder)
+    say_end(result, folder)
+
+
+def checked_settings(limits: Mapping[str, Any], factors: Mapping[str, Any]) -> EndpointSettings:
+    """Return the settings of a server, its region known.
+
+    Raises:
+        KilowitError: an option cannot be what was given.
+    """
+    settings = _checked(EndpointSettings, {**limits, "factors": dict(factors)})
+    carbon(settings.factors.region)  # refused before anything is loaded
+    return settings
 
 
 def bench(
@@ -124,7 +138,8 @@ def _checked(model: type[Checked], values: Mapping[str, Any]) -> Checked:
         raise StudyError(first["msg"].removeprefix("Value error, "), place=place, hint=hint) from error
 
 
-def _say_end(result: MeterResult, folder: Path) -> None:
+def say_end(result: MeterResult, folder: Path) -> None:
+    """Say what serving took, phase by phase."""
     for row in result.phases:
         say(f"{row.phase:<24} {known(row.wall_second, 'time')}, {known(row.energy_total_joule, 'energy')}")
     say(f"{'total':<24} {known(result.total.wall_second, 'time')}, {known(result.total.energy_total_joule, 'energy')}")

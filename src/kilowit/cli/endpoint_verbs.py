@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,13 +32,24 @@ def serve(
     device: Annotated[str | None, typer.Option(metavar="NAME", help="cpu or cuda; else what is there.")] = None,
     threads: Annotated[int | None, typer.Option(metavar="NUMBER", min=1, help="On the CPU.")] = None,
     batch_size: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Most documents at once.")] = 8,
-    max_waiting: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Documents that may wait.")] = 256,
-    deadline: Annotated[float, typer.Option(metavar="SECOND", help="Longest time to an answer.")] = 30.0,
+    max_waiting: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="Documents that may wait; else 256.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(metavar="SECOND", help="Longest time to an answer; else 30.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Longest summary to ask for.")] = 256,
     max_source_tokens: Annotated[int | None, typer.Option(metavar="NUMBER", min=1, help="Cut documents.")] = None,
     region: Region = None,
     machine: Machine = None,
     pue: Annotated[float | None, typer.Option(metavar="NUMBER", help="Power usage effectiveness.")] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="kilowit, or triton: NVIDIA Triton, metered.")
+    ] = "kilowit",
+    triton_env: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Virtual environment with nvidia-pytriton.", envvar="KILOWIT_TRITON"),
+    ] = None,
 ) -> None:
     """Serve summaries over HTTP, with a page, and say of each what it cost. Ctrl-C answers what waits, then stops.
 
@@ -46,13 +57,19 @@ def serve(
     """
     from kilowit.cli import endpoint
 
-    limits = {
+    limits: dict[str, Any] = {
         "host": host, "port": port, "max_batch_size": batch_size, "max_waiting": max_waiting,
         "deadline_second": deadline, "max_new_tokens": max_new_tokens,
     }  # fmt: skip
+    limits = {name: value for name, value in limits.items() if value is not None}
     load = {"device": device, "num_threads": threads, "max_source_tokens": max_source_tokens}
     factors = {"region": region, "machine": machine, "pue": pue}
-    endpoint.serve(models, runtime, store, limits, factors, load, token_file)
+    if engine == "triton":
+        from kilowit.cli import triton
+
+        triton.serve(models, runtime, store, limits, factors, load, token_file, triton_env)
+    else:
+        endpoint.serve(models, runtime, store, limits, factors, load, token_file, engine)
 
 
 def bench(

@@ -11,15 +11,17 @@ from typing import Any
 
 from kilowit.cli.views import known
 from kilowit.console import say, show, show_json
+from kilowit.errors import StudyError, near_name_hint
 from kilowit.factors import carbon
 from kilowit.factors.derive import Derived, derive
 from kilowit.meter import MeterResult
 from kilowit.record import PhaseFigures
 from kilowit.serving.documents import STANDARD_INPUT, read_documents
-from kilowit.serving.export import Exported, export_model
+from kilowit.serving.export import TARGETS, Exported, export_model
 from kilowit.serving.process import own_output, prepare_process
-from kilowit.serving.source import predict_settings
+from kilowit.serving.source import DEFAULT_RUNTIME, predict_settings
 from kilowit.serving.summarizer import Bill, Summarizer, load_summarizer, metered
+from kilowit.serving.triton_repository import RUNTIMES
 from kilowit.settings import FactorSettings, RuntimeSettings
 
 
@@ -143,23 +145,37 @@ def _figures(row: PhaseFigures | None) -> str:
     return f"{known(row.wall_second, 'time')}, {energy}"
 
 
-def export(model: str, out: Path, chosen: RuntimeSettings, factors: FactorSettings, *, as_json: bool) -> None:
+def export(
+    model: str,
+    out: Path,
+    target: str,
+    runtime: str | None,
+    precision: str | None,
+    factors: FactorSettings,
+    *,
+    as_json: bool,
+) -> None:
     """Export a model for a runtime, show where it is, and say what that took.
 
     Raises:
-        KilowitError: the model, the runtime or the folder is not as it should be.
+        KilowitError: the model, the runtime, the target or the folder is not as it should be.
     """
+    if target not in TARGETS:
+        raise StudyError(f'no target "{target}"', place="--target", hint=near_name_hint(target, TARGETS))
+    name = runtime or (DEFAULT_RUNTIME if target == "folder" else RUNTIMES[0])
     prepare_process()
     with own_output():
-        exported = export_model(model, out, chosen, factors=factors)
+        chosen = RuntimeSettings(name=name, precision=precision)
+        exported = export_model(model, out, chosen, factors=factors, target=target)
     if as_json:
         show_json({"folder": exported.folder, "manifest": exported.manifest, "metered": exported.metered})
         return
     show(str(exported.folder))
-    _say_export(exported, exported.metered)
+    _say_export(exported, exported.metered, target)
 
 
-def _say_export(exported: Exported, metered: MeterResult) -> None:
+def _say_export(exported: Exported, metered: MeterResult, target: str) -> None:
     size = known(exported.disk_byte, "byte")
     say(f"{exported.manifest.runtime} {exported.manifest.precision}, {size}; {_figures(metered.total)}")
-    say(f"Try it: kilowit summarize TEXT --model {exported.folder}")
+    trial = f"summarize TEXT --model {exported.folder}"
+    say(f"Try it: kilowit {trial if target == 'folder' else f'serve {exported.folder} --engine triton'}")

@@ -49,8 +49,14 @@ def summarize(
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
-    runtime: Annotated[str, typer.Option(metavar="NAME", help="`kilowit parts runtimes` lists them.")] = "torch",
+    runtime: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="`kilowit parts runtimes` lists them; else torch, onnxruntime for triton."),
+    ] = None,
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="Number format, e.g. int8.")] = None,
+    target: Annotated[
+        str, typer.Option(metavar="NAME", help="folder, or triton: a model repository for NVIDIA Triton.")
+    ] = "folder",
     region: Region = None,
     machine: Machine = None,
     as_json: AsJson = False,
@@ -60,7 +66,7 @@ def export(
     Example: kilowit export runs/20261123T101530Z_bart-base OUT --runtime onnxruntime --precision int8
     """
     from kilowit.cli import serving
-    from kilowit.settings import FactorSettings, RuntimeSettings
+    from kilowit.settings import FactorSettings
 
-    chosen = RuntimeSettings(name=runtime, precision=precision)
-    serving.export(model, out, chosen, FactorSettings(region=region, machine=machine), as_json=as_json)
+    factors = FactorSettings(region=region, machine=machine)
+    serving.export(model, out, target, runtime, precision, factors, as_json=as_json)

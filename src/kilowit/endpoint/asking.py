@@ -1,4 +1,7 @@
-"""Asking a server as its clients do, in each of the three protocols, with nothing but the standard library."""
+"""Asking a server as its clients do, in each of the three protocols, with nothing but the standard library.
+
+A server of others, NVIDIA Triton for one, is asked by the Open Inference Protocol; it keeps no books of ours.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +49,14 @@ class Asker:
         token: None = none.
         max_new_tokens: None = the model's own.
 
+    Attributes:
+        max_documents: most documents that a request may have; None = the server does not say.
+
     Raises:
         StudyError: the address is none.
     """
+
+    max_documents: int | None = None
 
     def __init__(
         self,
@@ -70,22 +78,43 @@ class Asker:
             self._headers["Authorization"] = f"Bearer {token}"
         self._own = threading.local()
 
-    def totals(self) -> dict[str, Any]:
-        """Return what the server says of itself.
+    def totals(self) -> dict[str, Any] | None:
+        """Return what the server says of itself; None = it is one of others, and keeps no books.
 
         Raises:
-            ExecutorError: it does not answer, or is no server of ours.
+            ExecutorError: it does not answer, or does not speak the protocol.
         """
-        try:
-            status, content, _ = self._send("GET", "/v1/totals", None)
-            told: dict[str, Any] = json.loads(content)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            hint = "Start one: kilowit serve MODEL."
-            raise ExecutorError(f"no answer that is understood ({error})", place=self._url, hint=hint) from error
+        status, told = self._told("GET", "/v1/totals")
+        if status == 404 and self._protocol == "oip":
+            self._look_around()
+            return None
+        if status == 404:
+            hint = "--protocol oip asks any server of the Open Inference Protocol."
+            raise ExecutorError("no server of kilowit", place=self._url, hint=hint)
         if status != 200:
             raise ExecutorError(f"refused: {told.get('error', status)}", place=self._url, hint=told.get("hint"))
         self._model = self._model or next(iter(told["models"]))
-        return told
+        return dict(told)
+
+    def _look_around(self) -> None:
+        """Find out which model there is and how many documents it takes at once, as Triton tells it."""
+        if self._model is None:
+            status, models = self._told("POST", "/v2/repository/index")
+            ready = [model["name"] for model in models if model.get("state") == "READY"] if status == 200 else []
+            if not ready:
+                raise ExecutorError("does not say what it serves", place=self._url, hint="Name it: --model NAME.")
+            self._model = ready[0]
+        status, config = self._told("GET", f"/v2/models/{urllib.parse.quote(self._model)}/config")
+        if status == 200:
+            self.max_documents = max(1, config.get("max_batch_size", 1))
+
+    def _told(self, method: str, path: str) -> tuple[int, Any]:
+        try:
+            status, content, _ = self._send(method, path, None)
+            return status, json.loads(content)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            hint = "Start one: kilowit serve MODEL."
+            raise ExecutorError(f"no answer that is understood ({error})", place=self._url, hint=hint) from error
 
     def ask(self, documents: Sequence[str]) -> Reply:
         """Ask for summaries; whatever happens is a reply."""
@@ -110,7 +139,7 @@ class Asker:
     def _request(self, documents: Sequence[str]) -> tuple[str, bytes]:
         limit = {} if self._max_new_tokens is None else {"max_new_tokens": self._max_new_tokens}
         if self._protocol == "oip":
-            tensor = {"name": "text", "shape": [len(documents)], "datatype": "BYTES", "data": list(documents)}
+            tensor = {"name": "text", "shape": [len(documents), 1], "datatype": "BYTES", "data": list(documents)}
             body: dict[str, Any] = {"inputs": [tensor], "parameters": {**limit, "client": "bench"}}
             return f"/v2/models/{urllib.parse.quote(str(self._model))}/infer", json.dumps(body).encode()
         is_stream = self._protocol == "events"
@@ -139,7 +168,7 @@ class Asker:
         told = json.loads(content)
         if self._protocol == "json":
             return told["bill"]["energy_joule"], ""
-        joules = next(output["data"] for output in told["outputs"] if output["name"] == "energy_joules")
+        joules = next((output["data"] for output in told["outputs"] if output["name"] == "energy_joules"), [-1])
         return (None if min(joules) < 0 else sum(joules)), ""
 
 

@@ -16,14 +16,13 @@ from typing import Final
 
 from kilowit.endpoint.books import IDLE, Books, Share, cost_of, token_fractions
 from kilowit.endpoint.job import Answer, Cost, Job, Refused
+from kilowit.endpoint.keeper import Keeper
 from kilowit.endpoint.queue import RequestQueue
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.meter import Meter, MeterResult
-from kilowit.record import PhaseFigures
 from kilowit.serving.summarizer import Summarizer, synchronize
 
 IDLE_SLICE_SECOND: Final = 5.0  # idling is booked at least so often
-REST_SECOND: Final = 1.0  # at most so often: reading all sensors takes a moment
 MIN_IDLE_SECOND: Final = 0.5  # shorter stretches hold too few ticks of a counter to tell a power
 WARM_UP_TEXT: Final = "The first request of a process pays for what is touched for the first time."
 
@@ -60,6 +59,7 @@ class Engine:
         self.settings = settings
         self.books = Books(folder)
         self.meter = meter or Meter(folder, synchronize=synchronize)
+        self._keeper = Keeper(self.meter, self.books)
         self.queue = RequestQueue(
             max_waiting=settings.max_waiting,
             max_batch_size=settings.max_batch_size,
@@ -71,7 +71,6 @@ class Engine:
         self.last_cost = Cost()  # of the last batch, or stretch of idling
         self.making_joule: dict[str, float] = {}  # what it took to have each model, where its run tells
         self.num_watchers = 0  # how many requests want to see what the running batch takes
-        self._booked_joule = self._booked_second = self._rested_second = 0.0
         self._loaders = models
         self._is_closed = False
         self._running: _Running | None = None
@@ -90,7 +89,7 @@ class Engine:
                     self.summarizers[name] = load()
                     self._warm_up(name)
                 if phase.result is not None:
-                    self._book(f"load {name}", cost_of(phase.result))
+                    self._keeper.book(f"load {name}", cost_of(phase.result))
         except BaseException:
             self._let_go()
             raise
@@ -139,32 +138,7 @@ class Engine:
         if cost.watt is not None and cost.second >= MIN_IDLE_SECOND:
             self.idle_power_watt = cost.watt
         self.last_cost = cost
-        if self.queue.clock() - self._rested_second >= REST_SECOND:
-            self._book_rest(self.meter.total_so_far(), cost)
-            self.books.sync()
-
-    def _book(self, name: str, cost: Cost, shares: Sequence[Share] | None = None) -> None:
-        self._booked_joule += cost.joule or 0.0
-        self._booked_second += cost.second
-        if shares is None:
-            self.books.book_other(name, cost)
-        else:
-            self.books.book_batch(name, cost, shares)
-
-    def _book_rest(self, total: PhaseFigures | None, like: Cost) -> None:
-        """Book as idling all that the meter saw and nobody has asked for: moments between phases are in it too.
-
-        Args:
-            like: a stretch of idling, whose relative interval is taken.
-        """
-        if total is None:
-            return
-        self._rested_second = self.queue.clock()
-        second = total.wall_second - self._booked_second
-        cost = like
-        if total.energy_total_joule is not None and like.joule:
-            cost = like.share(max(0.0, total.energy_total_joule - self._booked_joule) / like.joule)
-        self._book(IDLE, replace(cost, second=max(0.0, second)))
+        self._keeper.rest(cost)
 
     def _compute(self, batch: list[Job]) -> None:
         first, began_second = batch[0], self.queue.clock()
@@ -217,14 +191,14 @@ class Engine:
             Share(job.request_id, job.client, n_in, n_out, fraction)
             for job, n_in, n_out, fraction in zip(batch, num_in, num_out, fractions, strict=True)
         ]
-        self._book(batch[0].model, cost, shares)
+        self._keeper.book(batch[0].model, cost, shares)
         for tell in self.on_batch:
             tell(batch[0].model, cost, answers)
         for job, answer in zip(batch, answers, strict=True):
             job.future.set_result(answer)
 
     def _fail(self, batch: list[Job], cost: Cost, error: Exception) -> None:
-        self._book(f"failed {batch[0].model}", cost)
+        self._keeper.book(f"failed {batch[0].model}", cost)
         self.meter.note("warning", f"serve {batch[0].model}: {type(error).__name__}: {error}")
         for job in batch:
             refused = Refused(503, "the runtime failed on the batch that held this document", retry_after_second=1)
@@ -242,7 +216,7 @@ class Engine:
         result = self.meter.stop()
         if not self._is_closed:
             self._is_closed = True
-            self._book_rest(result.total, cost_of(result.total))
+            self._keeper.book_rest(result.total, cost_of(result.total))
             self.books.close()
         for summarizer in self.summarizers.values():
             summarizer.close()

@@ -15,7 +15,7 @@ from typing import Final
 
 from kilowit.endpoint.asking import Asker, Reply
 from kilowit.endpoint.books import IDLE
-from kilowit.errors import ExecutorError
+from kilowit.errors import ExecutorError, StudyError
 from kilowit.meter import Meter
 from kilowit.record import PhaseFigures
 from kilowit.serving.scenarios import arrival_seconds
@@ -23,8 +23,8 @@ from kilowit.settings import ScenarioName, ServeSettings
 from kilowit.statistics.latency import latency_percentiles
 
 MAX_THREADS: Final = 128  # requests of random_arrivals in flight; further ones wait on the client's side, and are late
-OFFLINE_DOCUMENTS: Final = 64  # in one request
-OFFLINE_REQUESTS: Final = 4  # in flight
+OFFLINE_DOCUMENTS: Final = 64  # in one request, or as many as the server takes
+OFFLINE_REQUESTS: Final = 4  # of that many documents in flight; of smaller requests as many more
 REFUSALS: Final = (429, 503)
 
 
@@ -47,7 +47,7 @@ class LoadResult:
     latency_p99_second: float | None = None
     first_p50_second: float | None = None  # until the first summary of a stream
     share_joule: float | None = None  # per summary, as the answers say
-    server_joule: float | None = None  # per summary, all that the server booked meanwhile, idling included
+    server_joule: float | None = None  # per summary, all that the server booked meanwhile, idling too; None: no books
     client_joule: float | None = None  # per summary, all that the client's machine took, by its own meter
     client_joule_low: float | None = None
     client_joule_high: float | None = None
@@ -74,11 +74,17 @@ def put_load(
 
     Raises:
         ExecutorError: the server does not answer at all.
+        StudyError: a batch is larger than the server takes.
     """
+    asker.totals()
+    most = asker.max_documents
+    if scenario == "fixed_batch" and most is not None and settings.batch_size > most:
+        text = f"{settings.batch_size} documents in a request; the server takes {most}"
+        raise StudyError(text, place="batch_size", hint=f"Ask for --batch-size {most}, or leave fixed_batch out.")
     asked = [documents[i % len(documents)] for i in range(settings.num_documents)]
     for number in range(settings.num_warmup_requests):
         asker.ask([asked[number % len(asked)]])
-    before = _booked_joule(asker)
+    before_joule = _booked_joule(asker)
     meter = meter or Meter(period_second=0.2)
     with meter:
         began_second = time.monotonic()
@@ -88,9 +94,10 @@ def put_load(
     result = _result(scenario, replies, wall_second, deadline_second, taken)
     if not result.num_answered and not result.num_refused:
         raise ExecutorError(f"no request was answered: {result.errors[0]}", hint="Is the server still there?")
-    if not result.num_summaries:
+    after_joule = _booked_joule(asker)
+    if not result.num_summaries or before_joule is None or after_joule is None:
         return result
-    return dataclasses.replace(result, server_joule=(_booked_joule(asker) - before) / result.num_summaries)
+    return dataclasses.replace(result, server_joule=(after_joule - before_joule) / result.num_summaries)
 
 
 def _result(
@@ -133,8 +140,12 @@ def _result(
     )
 
 
-def _booked_joule(asker: Asker) -> float:
-    ever = asker.totals()["ever"]
+def _booked_joule(asker: Asker) -> float | None:
+    """Return all that the server has booked; None = it keeps no books."""
+    told = asker.totals()
+    if told is None:
+        return None
+    ever = told["ever"]
     others = sum(amount["joule"] for amount in ever["other"].values())
     return float(ever["requests"]["joule"] + ever[IDLE]["joule"] + others)
 
@@ -174,8 +185,9 @@ def _random_arrivals(asker: Asker, documents: Sequence[str], settings: ServeSett
 
 
 def _offline(asker: Asker, documents: Sequence[str], settings: ServeSettings, seed: int) -> Iterator[Reply]:
-    parts = [documents[i : i + OFFLINE_DOCUMENTS] for i in range(0, len(documents), OFFLINE_DOCUMENTS)]
-    with ThreadPoolExecutor(OFFLINE_REQUESTS) as pool:
+    size = min(OFFLINE_DOCUMENTS, asker.max_documents or OFFLINE_DOCUMENTS)
+    parts = [documents[i : i + size] for i in range(0, len(documents), size)]
+    with ThreadPoolExecutor(OFFLINE_REQUESTS * OFFLINE_DOCUMENTS // size) as pool:
         yield from pool.map(asker.ask, parts)
 
 

@@ -17,7 +17,7 @@ from kilowit.endpoint.settings import EndpointSettings
 from kilowit.errors import ExecutorError, PartError, StudyError
 from kilowit.meter import MeterResult
 from kilowit.serving.making import making_figures
-from kilowit.serving.source import find_source
+from kilowit.serving.source import Source, find_source
 from kilowit.serving.summarizer import Summarizer, load_summarizer
 from kilowit.settings import RuntimeSettings
 
@@ -36,32 +36,56 @@ class Served:
     making_joule: float | None = None  # what it took to have it; None = nobody knows
 
 
-def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: Any) -> list[Served]:
+@dataclass(frozen=True)
+class Named:
+    """A model as it was named on the command line, on one of the runtimes that were; None = what the model chose."""
+
+    name: str
+    model: str
+    source: Source
+    runtime: RuntimeSettings | None
+
+
+def named_models(models: Sequence[str], runtimes: Sequence[str]) -> list[Named]:
     """Return every model on every runtime, by names that tell them apart.
 
     Args:
         models: as for `load_summarizer`, each perhaps with a name before it: ``news=runs/...``.
         runtimes: ``NAME`` or ``NAME:PRECISION``; none = what each model chose.
+
+    Raises:
+        KilowitError: no such model, or two of one name.
+    """
+    found: dict[str, Named] = {}
+    for written in models:
+        given, _, model = written.rpartition("=") if not Path(written).exists() else ("", "", written)
+        source = find_source(model)
+        for runtime in runtimes or [""]:
+            label = "" if len(runtimes) < 2 else f"-{runtime.replace(':', '-')}"
+            name = _UNNAMEABLE.sub("-", f"{given or source.name}{label}").strip("-") or "model"
+            if name in found:
+                raise StudyError(f'two models would be named "{name}"', hint="Name them: news=FOLDER dialogue=FOLDER.")
+            found[name] = Named(name, model, source, _runtime(runtime))
+    return list(found.values())
+
+
+def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: Any) -> list[Served]:
+    """Return how every model on every runtime is loaded.
+
+    Args:
+        models, runtimes: as for `named_models`.
         options: for `load_summarizer`.
 
     Raises:
         KilowitError: no such model, or two of one name.
     """
-    found: dict[str, Served] = {}
-    for written in models:
-        given, _, model = written.rpartition("=") if not Path(written).exists() else ("", "", written)
-        source = find_source(model)
-        record = None if source.run is None else source.run.record
+    found = []
+    for named in named_models(models, runtimes):
+        record = None if named.source.run is None else named.source.run.record
         making_joule = None if record is None else making_figures(record).energy_total_joule
-        for runtime in runtimes or [""]:
-            chosen = _runtime(runtime)
-            label = "" if len(runtimes) < 2 else f"-{runtime.replace(':', '-')}"
-            name = _UNNAMEABLE.sub("-", f"{given or source.name}{label}").strip("-") or "model"
-            if name in found:
-                raise StudyError(f'two models would be named "{name}"', hint="Name them: news=FOLDER dialogue=FOLDER.")
-            load = functools.partial(load_summarizer, model, runtime=chosen, **options)
-            found[name] = Served(name, load, making_joule)
-    return list(found.values())
+        load = functools.partial(load_summarizer, named.model, runtime=named.runtime, **options)
+        found.append(Served(named.name, load, making_joule))
+    return found
 
 
 def _runtime(written: str) -> RuntimeSettings | None:
@@ -83,7 +107,7 @@ def read_token(path: Path | None, environment: Mapping[str, str], host: str) -> 
             token = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise StudyError(f"the token cannot be read ({error})", place=str(path)) from error
-    if token is None and not _is_loopback(host):
+    if token is None and not is_loopback(host):
         hint = f"Give --token-file, or set {TOKEN_VARIABLE}; or listen on 127.0.0.1."
         raise StudyError(f"{host} can be reached by others, and there is no token", hint=hint)
     if token is not None and (len(token) < MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable()):
@@ -92,7 +116,8 @@ def read_token(path: Path | None, environment: Mapping[str, str], host: str) -> 
     return token
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether an address can be reached from this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

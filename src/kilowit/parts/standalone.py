@@ -23,6 +23,8 @@ NEEDS: Final = {
     "openvino": ("openvino", "numpy", "tokenizers"),
     "ctranslate2": ("ctranslate2", "tokenizers"),
 }
+TRITON_MODULES: Final = ("parts/summarize_alone", "parts/triton_meter")  # besides those of the runtime
+TRITON_MODEL: Final = "model.py"  # the name that Triton's Python backend looks for
 _IMPORT: Final = re.compile(r"^from kilowit(?:\.\w+)*\.(\w+) import", re.MULTILINE)
 
 
@@ -36,6 +38,14 @@ def leave_program(folder: Path, runtime: str) -> None:
         _copy(source / f"{name}.py", package / f"{Path(name).name}.py")
     _copy(source / "parts" / "summarize_alone.py", folder / PROGRAM)
     (folder / "requirements.txt").write_text("".join(f"{name}\n" for name in NEEDS[runtime]))
+
+
+def leave_triton_model(folder: Path) -> None:
+    """Write ``model.py`` and what it needs besides into a folder that `leave_program` has been at."""
+    source = Path(__file__).parent.parent
+    for name in TRITON_MODULES:
+        _copy(source / f"{name}.py", folder / PACKAGE / f"{Path(name).name}.py")
+    _copy(source / "parts" / "triton_model.py", folder / TRITON_MODEL)
 
 
 def _copy(source: Path, target: Path) -> None:

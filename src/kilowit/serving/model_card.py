@@ -32,7 +32,12 @@ _LIBRARIES: Final = {
 
 
 def model_card(
-    source: Source, folder: Path, manifest: Manifest, metered: MeterResult, factors: FactorSettings | None
+    source: Source,
+    folder: Path,
+    manifest: Manifest,
+    metered: MeterResult,
+    factors: FactorSettings | None,
+    usage: str | None = None,
 ) -> str:
     """Write the card.
 
@@ -40,6 +45,7 @@ def model_card(
         folder: what was exported.
         metered: what the export took.
         factors: prices the bills; None = as the study of the run says.
+        usage: the section on how it is used; None = as a folder that kilowit loads.
     """
     record = None if source.run is None else source.run.record
     priced = factors if factors is not None and factors.model_dump(exclude_none=True) else factors_of(record)
@@ -51,7 +57,7 @@ def model_card(
         f"# {manifest.name}",
         f"A summarizer of the family {manifest.family} ({manifest.source}), exported by kilowit for the runtime "
         f"{manifest.runtime} in {manifest.precision}. Signature: `{manifest.signature}`.",
-        _usage(manifest, folder),
+        usage or _usage(manifest, folder),
         data_section(record),
         _quality(record, manifest),
         _bill_section(making, made, metered, priced),

@@ -19,9 +19,9 @@ NUM_WARPS: Final = 8
 
 @triton.jit  # type: ignore[untyped-decorator]
 def adamw_step(
-    masters, weights, gradients, means, squares, divisor, rate, decay, beta1, beta2, correction1, correction2,
-    epsilon, num, BLOCK: tl.constexpr,
-):  # fmt: skip # type: ignore[no-untyped-def] # Triton reads annotations
+    masters: Any, weights: Any, gradients: Any, means: Any, squares: Any, divisor: Any, rate: Any, decay: Any,
+    beta1: Any, beta2: Any, correction1: Any, correction2: Any, epsilon: Any, num: Any, BLOCK: tl.constexpr,
+) -> None:  # fmt: skip
     """Take the step of `RowAdamW` for BLOCK numbers of a row; `divisor` is in memory, 0-d."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < num

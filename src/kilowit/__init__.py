@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.exchange import export_records, import_runs
     from kilowit.meter import Meter, MeterResult
+    from kilowit.mirror import mirror_runs
     from kilowit.plan import plan_study
     from kilowit.record import Record
     from kilowit.report.compare import compare
@@ -45,6 +46,7 @@ __all__ = [
     "export_records",
     "import_runs",
     "load_summarizer",
+    "mirror_runs",
     "plan_study",
     "recommend",
     "run_study",
@@ -69,6 +71,7 @@ _MODULES = {
     "export_records": "kilowit.exchange",
     "import_runs": "kilowit.exchange",
     "load_summarizer": "kilowit.serving",
+    "mirror_runs": "kilowit.mirror",
     "plan_study": "kilowit.plan",
     "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",

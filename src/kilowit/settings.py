@@ -153,6 +153,19 @@ class FactorSettings(Block):
     pue: Annotated[float, Field(ge=1, le=5)] | None = Field(None, description="None = the region's, else 1.0 on local")
 
 
+class MirrorSettings(Block):
+    """Where the runs of a study are shown while they run, besides the folder of runs, which stays the truth."""
+
+    mlflow: str | None = Field(
+        None,
+        description="tracking URI: sqlite:///mlflow.db, http://host:5000, azureml://...; None = MLFLOW_TRACKING_URI, "
+        "else mlflow.db in the folder of runs",
+    )
+    experiment: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="None = as MLflow's variables say, else the name of the study"
+    )
+
+
 class BudgetSettings(Block):
     """What the whole study may spend. A cell that would pass a limit is not started."""
 

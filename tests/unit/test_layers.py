@@ -10,7 +10,7 @@ import pytest
 LAYERS = (
     "errors", "served", "imported", "record", "statistics", "factors", "settings", "parts", "meter", "evaluation",
     "cell", "study_yaml", "study_parts", "study_models", "study_paper", "study_serving", "study_search", "dataset",
-    "study", "store", "serving", "endpoint", "plan", "run", "report", "exchange", "doctor", "console", "cli",
+    "study", "store", "serving", "endpoint", "plan", "run", "report", "exchange", "mirror", "doctor", "console", "cli",
 )  # fmt: skip
 
 

@@ -1,0 +1,81 @@
+"""Where runs are mirrored to: as the study says, else as MLflow's own variables do, else a database beside the runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kilowit.errors import StudyError
+from kilowit.settings import MirrorSettings
+
+DATABASE: Final = "mlflow.db"
+_SCHEMES: Final = ("sqlite", "http", "https", "azureml", "databricks", "postgresql", "mysql", "mssql")
+_HINT: Final = "Give sqlite:///mlflow.db, http://127.0.0.1:5000 or another tracking URI of MLflow."
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A tracking server or database, and where in it runs go.
+
+    Args:
+        tracking_uri: as MLflow takes it.
+        experiment: its name; None = the study's.
+        experiment_id: goes before a name: a job of AzureML may write to its own experiment alone.
+        parent_run_id: the MLflow run that all of ours belong to: that of the job that runs us.
+    """
+
+    tracking_uri: str
+    experiment: str | None = None
+    experiment_id: str | None = None
+    parent_run_id: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The tracking URI without user and password."""
+        scheme, separator, rest = self.tracking_uri.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where a new experiment keeps its files: beside a database; None = as the server says."""
+        if not self.tracking_uri.startswith("sqlite:///"):
+            return None
+        database = Path(self.tracking_uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
+        return (database.parent / f"{database.stem}-artifacts").as_uri()
+
+
+def destination_of(
+    asked: MirrorSettings, store: str | Path, environment: Mapping[str, str] | None = None
+) -> Destination:
+    """Return where the runs of a store go.
+
+    ``MLFLOW_TRACKING_URI``, ``MLFLOW_EXPERIMENT_ID``, ``MLFLOW_EXPERIMENT_NAME`` and ``MLFLOW_RUN_ID``, which a job of
+    AzureML finds set, count where the study names no other tracking URI.
+
+    Raises:
+        StudyError: not a tracking URI, or one of a kind that MLflow takes no more.
+    """
+    variables = os.environ if environment is None else environment
+    uri = variables.get("MLFLOW_TRACKING_URI")
+    if asked.mlflow is not None and asked.mlflow != uri:
+        return Destination(_checked(asked.mlflow, "mirror.mlflow"), asked.experiment)
+    if not uri:
+        return Destination(f"sqlite:///{Path(store).absolute() / DATABASE}", asked.experiment)
+    return Destination(
+        _checked(uri, "MLFLOW_TRACKING_URI"),
+        asked.experiment or variables.get("MLFLOW_EXPERIMENT_NAME"),
+        None if asked.experiment else variables.get("MLFLOW_EXPERIMENT_ID"),
+        variables.get("MLFLOW_RUN_ID"),
+    )
+
+
+def _checked(uri: str, place: str) -> str:
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if uri in ("databricks", "databricks-uc") or (":" in uri and scheme in _SCHEMES):
+        return uri
+    reason = "MLflow keeps no runs in plain folders any more" if scheme == "file" or ":" not in uri else "unknown kind"
+    raise StudyError(f'"{uri}" is no tracking URI: {reason}', place=place, hint=_HINT)

@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -164,6 +165,26 @@ class MirrorSettings(Block):
     experiment: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         None, description="None = as MLflow's variables say, else the name of the study"
     )
+
+    @field_validator("mlflow")
+    @classmethod
+    def _check_uri(cls, uri: str | None) -> str | None:
+        if uri is not None and (fault := tracking_uri_fault(uri)) is not None:
+            raise ValueError(fault)
+        return uri
+
+
+def tracking_uri_fault(uri: str) -> str | None:
+    """Say why MLflow could not track to a URI, or None."""
+    scheme, colon, _ = uri.partition(":")
+    if uri in ("databricks", "databricks-uc") or (colon and scheme.partition("+")[0] in _TRACKING_SCHEMES):
+        return None
+    old = scheme == "file" or not colon
+    why = "MLflow keeps no runs in plain folders any more" if old else "of a kind that MLflow does not track to"
+    return f'"{uri}" is no tracking URI: {why}'
+
+
+_TRACKING_SCHEMES = frozenset({"sqlite", "http", "https", "azureml", "databricks", "postgresql", "mysql", "mssql"})
 
 
 class BudgetSettings(Block):

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from kilowit.errors import StudyError
-from kilowit.settings import MirrorSettings
+from kilowit.settings import MirrorSettings, tracking_uri_fault
 
 DATABASE: Final = "mlflow.db"
-_SCHEMES: Final = ("sqlite", "http", "https", "azureml", "databricks", "postgresql", "mysql", "mssql")
 _HINT: Final = "Give sqlite:///mlflow.db, http://127.0.0.1:5000 or another tracking URI of MLflow."
 
 
@@ -57,25 +56,30 @@ def destination_of(
     AzureML finds set, count where the study names no other tracking URI.
 
     Raises:
-        StudyError: not a tracking URI, or one of a kind that MLflow takes no more.
+        StudyError: the variable holds no tracking URI.
     """
     variables = os.environ if environment is None else environment
     uri = variables.get("MLFLOW_TRACKING_URI")
     if asked.mlflow is not None and asked.mlflow != uri:
-        return Destination(_checked(asked.mlflow, "mirror.mlflow"), asked.experiment)
+        return Destination(asked.mlflow, asked.experiment)
     if not uri:
         return Destination(f"sqlite:///{Path(store).absolute() / DATABASE}", asked.experiment)
+    if (fault := tracking_uri_fault(uri)) is not None:
+        raise StudyError(fault, place="MLFLOW_TRACKING_URI", hint=_HINT)
     return Destination(
-        _checked(uri, "MLFLOW_TRACKING_URI"),
+        uri,
         asked.experiment or variables.get("MLFLOW_EXPERIMENT_NAME"),
         None if asked.experiment else variables.get("MLFLOW_EXPERIMENT_ID"),
         variables.get("MLFLOW_RUN_ID"),
     )
 
 
-def _checked(uri: str, place: str) -> str:
-    scheme = uri.partition(":")[0].partition("+")[0]
-    if uri in ("databricks", "databricks-uc") or (":" in uri and scheme in _SCHEMES):
-        return uri
-    reason = "MLflow keeps no runs in plain folders any more" if scheme == "file" or ":" not in uri else "unknown kind"
-    raise StudyError(f'"{uri}" is no tracking URI: {reason}', place=place, hint=_HINT)
+def mirror_settings(tracking_uri: str | None, experiment: str | None = None) -> MirrorSettings:
+    """Return what was asked for outside of a study.
+
+    Raises:
+        StudyError: not a tracking URI.
+    """
+    if tracking_uri is not None and (fault := tracking_uri_fault(tracking_uri)) is not None:
+        raise StudyError(fault, hint=_HINT)
+    return MirrorSettings(mlflow=tracking_uri, experiment=experiment)

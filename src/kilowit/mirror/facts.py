@@ -95,7 +95,7 @@ def params_of(cell: Mapping[str, Any]) -> dict[str, str]:
         found |= dict(_flat(f"method.{call['name']}", call["options"]))
     found |= dict(_flat("", cell["settings"]))
     found |= dict(_flat("search", {k: v for k, v in (cell.get("search") or {}).items() if k != "template"}))
-    return {_named(name): value[:MAX_PARAM_CHARACTERS] for name, value in found.items()}
+    return {_named(name): value[:MAX_PARAM_CHARACTERS] for name, value in found.items() if value}
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

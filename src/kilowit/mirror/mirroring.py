@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kilowit.errors import StoreError
-from kilowit.mirror.destination import Destination, destination_of
+from kilowit.mirror.destination import Destination, destination_of, mirror_settings
 from kilowit.mirror.groups import Group, group_of, needs_parent
 from kilowit.mirror.run_mirror import ParentMirror, RunMirror, moment_ms
 from kilowit.mirror.tracking import Tracking
 from kilowit.record import Record
-from kilowit.settings import MirrorSettings
 from kilowit.store import RunFolder, Store
 
 
@@ -42,7 +41,7 @@ def mirror_runs(
         StoreError: the store holds no run, or MLflow cannot be written.
     """
     store = store if isinstance(store, Store) else Store(store)
-    destination = destination_of(MirrorSettings(mlflow=tracking_uri, experiment=experiment), store.path)
+    destination = destination_of(mirror_settings(tracking_uri, experiment), store.path)
     records = store.records()
     ours = [record for record in records if record.imported is None]
     if not ours:

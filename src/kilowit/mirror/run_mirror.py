@@ -13,7 +13,7 @@ from kilowit.mirror.groups import Group, group_of
 from kilowit.mirror.history import History, Point
 from kilowit.mirror.tracking import PARENT, Tracking
 from kilowit.record import Record
-from kilowit.store import RunFolder
+from kilowit.store import TIME_FORMAT, RunFolder
 from kilowit.store.mirrored import MIRROR_WARNING, MirrorState, mirror_state, write_mirror_state
 
 STATUS: Final = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
@@ -74,14 +74,9 @@ class RunMirror:
             self.tracking.end(run_id, STATUS[record.status], end_ms)
             self.tracking.log(run_id, tags={CONTENT: digest})
         if is_new or state is None or state.problem is not None or state.mlflow_run_id != run_id:
-            self.say(None, digest)
+            now = datetime.now(UTC).strftime(TIME_FORMAT)
+            write_mirror_state(self.folder, MirrorState(self.tracking.destination.shown, run_id, None, now))
         return is_new
-
-    def say(self, problem: str | None, digest: str = "") -> None:
-        """Leave word in the run folder of how far it is mirrored."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        state = MirrorState(self.tracking.destination.shown, self._id, problem, digest, now)
-        write_mirror_state(self.folder, state)
 
     def _send_files(self, run_id: str, record: Record) -> None:
         for path in sorted(self.folder.path.iterdir()):
@@ -118,9 +113,16 @@ class ParentMirror:
         figures = {"num_runs": float(len(records)), **present("bill", bill)}
         if not self.group.is_search:
             figures |= mean_scores(records)
-        self.tracking.log_missing(run_id, [Point(key, value, end_ms, 0) for key, value in figures.items()], {})
+        points = [Point(key, value, end_ms, 0) for key, value in figures.items()]
+        self.tracking.log_missing(run_id, points, shared_params(records))
         self.tracking.log_json(run_id, bill, "bill.json")
         self.tracking.end(run_id, "FINISHED", end_ms)
+
+
+def shared_params(records: Sequence[Record]) -> dict[str, str]:
+    """Return the params that are the same in all runs."""
+    each = [params_of(record.cell) for record in records]
+    return {key: value for key, value in each[0].items() if all(params.get(key) == value for params in each)}
 
 
 def mean_scores(records: Sequence[Record]) -> dict[str, float]:
@@ -139,7 +141,7 @@ def unmirrored(record: Record) -> Record:
 
 def moment_ms(at_utc: str) -> int:
     """Return a moment of a record in milliseconds since 1970."""
-    return round(datetime.strptime(at_utc, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp() * 1000)
+    return round(datetime.strptime(at_utc, TIME_FORMAT).replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def born_ms(folder: RunFolder) -> int:

@@ -140,11 +140,15 @@ class Tracking:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an exception says, in one line, without what stands in a URI before an @."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    words = [word.partition("//")[0] + "//" + word.rpartition("@")[2] if "//" in word and "@" in word else word
-             for word in text.split(" ")]  # fmt: skip
-    return " ".join(words)[:300]
+    """Return why MLflow failed, in one line: the refusal of the network where it is one, else what it says itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError | TimeoutError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    words = (f"{start}//{rest.rpartition('@')[2]}" if slashes else start
+             for start, slashes, rest in (word.partition("//") for word in str(error).split()))  # fmt: skip
+    return " ".join(words)[:300] or type(error).__name__
 
 
 def _quiet() -> None:

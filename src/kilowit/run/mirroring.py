@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -21,7 +22,7 @@ from typing import Any, Final, Self
 
 from kilowit.errors import StoreError
 from kilowit.settings import MirrorSettings
-from kilowit.store import RunFolder, Store
+from kilowit.store import TIME_FORMAT, RunFolder, Store
 from kilowit.store.mirrored import MirrorState, mirror_state, write_mirror_state
 
 READY_SECOND: Final = 60.0  # before the first run: it imports MLflow, which would disturb what is measured
@@ -162,10 +163,9 @@ class Mirroring:
         return self._problem or died
 
     def _mark(self, folder: RunFolder) -> None:
-        earlier = mirror_state(folder)
-        known = None if earlier is None else earlier.mlflow_run_id
+        now = datetime.now(UTC).strftime(TIME_FORMAT)
         try:
-            write_mirror_state(folder, MirrorState(self._place or "the tracking server", known, self._why))
+            write_mirror_state(folder, MirrorState(self._place or "the tracking server", None, self._why, now))
         except StoreError as error:
             self.note(str(error))
 

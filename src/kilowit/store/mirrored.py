@@ -18,10 +18,9 @@ class MirrorState:
     """How far a run is mirrored; ``mirror.json``."""
 
     tracking_uri: str  # without what is secret in it
-    mlflow_run_id: str | None  # None: it never came to that
+    mlflow_run_id: str | None  # None: not all of the run is there
     problem: str | None  # None: all of the run is there
-    content: str = ""  # digest of what was mirrored; a later edit changes it
-    at_utc: str = ""
+    at_utc: str  # when this was said
 
     @property
     def warning(self) -> str:

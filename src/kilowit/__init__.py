@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kilowit.report.recommend import recommend
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
-    from kilowit.serving import Bill, Summaries, Summarizer, export_model, load_summarizer, summarize
+    from kilowit.serving import Bill, Summaries, Summarizer, export_model, export_pyfunc, load_summarizer, summarize
     from kilowit.store import Store
     from kilowit.study import Study
 
@@ -43,6 +43,7 @@ __all__ = [
     "describe_dataset",
     "evaluate",
     "export_model",
+    "export_pyfunc",
     "export_records",
     "import_runs",
     "load_summarizer",
@@ -68,6 +69,7 @@ _MODULES = {
     "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
     "export_model": "kilowit.serving",
+    "export_pyfunc": "kilowit.serving",
     "export_records": "kilowit.exchange",
     "import_runs": "kilowit.exchange",
     "load_summarizer": "kilowit.serving",

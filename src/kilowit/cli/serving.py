@@ -18,6 +18,7 @@ from kilowit.record import PhaseFigures
 from kilowit.serving.documents import STANDARD_INPUT, read_documents
 from kilowit.serving.export import Exported, export_model
 from kilowit.serving.process import own_output, prepare_process
+from kilowit.serving.pyfunc import export_pyfunc
 from kilowit.serving.source import predict_settings
 from kilowit.serving.summarizer import Bill, Summarizer, load_summarizer, metered
 from kilowit.settings import FactorSettings, RuntimeSettings
@@ -143,7 +144,9 @@ def _figures(row: PhaseFigures | None) -> str:
     return f"{known(row.wall_second, 'time')}, {energy}"
 
 
-def export(model: str, out: Path, chosen: RuntimeSettings, factors: FactorSettings, *, as_json: bool) -> None:
+def export(
+    model: str, out: Path, chosen: RuntimeSettings, factors: FactorSettings, *, as_pyfunc: bool, as_json: bool
+) -> None:
     """Export a model for a runtime, show where it is, and say what that took.
 
     Raises:
@@ -151,15 +154,16 @@ def export(model: str, out: Path, chosen: RuntimeSettings, factors: FactorSettin
     """
     prepare_process()
     with own_output():
-        exported = export_model(model, out, chosen, factors=factors)
+        exported = (export_pyfunc if as_pyfunc else export_model)(model, out, chosen, factors=factors)
     if as_json:
         show_json({"folder": exported.folder, "manifest": exported.manifest, "metered": exported.metered})
         return
     show(str(exported.folder))
-    _say_export(exported, exported.metered)
+    _say_export(exported, exported.metered, as_pyfunc=as_pyfunc)
 
 
-def _say_export(exported: Exported, metered: MeterResult) -> None:
+def _say_export(exported: Exported, metered: MeterResult, *, as_pyfunc: bool) -> None:
     size = known(exported.disk_byte, "byte")
     say(f"{exported.manifest.runtime} {exported.manifest.precision}, {size}; {_figures(metered.total)}")
-    say(f"Try it: kilowit summarize TEXT --model {exported.folder}")
+    by_mlflow = f"mlflow models serve --env-manager local --model-uri {exported.folder} --port 5001"
+    say(f"Try it: {by_mlflow if as_pyfunc else f'kilowit summarize TEXT --model {exported.folder}'}")

@@ -53,6 +53,7 @@ def export(
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="Number format, e.g. int8.")] = None,
     region: Region = None,
     machine: Machine = None,
+    pyfunc: Annotated[bool, typer.Option("--pyfunc", help="As a model that `mlflow models serve` serves.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Leave a trained model as a folder that others can load, with a model card: data, bills, quality, signature.
@@ -63,4 +64,5 @@ def export(
     from kilowit.settings import FactorSettings, RuntimeSettings
 
     chosen = RuntimeSettings(name=runtime, precision=precision)
-    serving.export(model, out, chosen, FactorSettings(region=region, machine=machine), as_json=as_json)
+    priced = FactorSettings(region=region, machine=machine)
+    serving.export(model, out, chosen, priced, as_pyfunc=pyfunc, as_json=as_json)

@@ -144,6 +144,9 @@ class MeasureSettings(Block):
     timeout_second: Positive | None = Field(None, description="wall time after which a cell is ended")
     keep_model: bool = Field(False, description="leave the trained model in the run folder")
     lock: Literal["wait", "refuse"] = Field("wait", description="when another measured run holds this machine")
+    second_opinions: list[Literal["codecarbon", "zeus"]] = Field(
+        [], description="other meters that run beside ours, each by its extra; on no bill"
+    )
 
 
 class FactorSettings(Block):

@@ -26,9 +26,7 @@ PARAMS: Final = {
     "num_beams": "long", "max_new_tokens": "long", "min_new_tokens": "long", "length_penalty": "double",
     "no_repeat_ngram_size": "long",
 }  # fmt: skip
-EXAMPLE: Final = (
-    "The council met on Monday. It agreed to mend the bridge before the winter and to pay by a loan."
-)
+EXAMPLE: Final = "The council met on Monday. It agreed to mend the bridge before the winter and to pay by a loan."
 
 
 def export_pyfunc(

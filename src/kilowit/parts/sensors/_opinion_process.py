@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 JOULE_PER_KWH: Final = 3_600_000.0
@@ -132,7 +133,7 @@ class NothingToReadError(Exception):
     """The tool is here, and this machine gives it nothing."""
 
 
-TOOLS: Final = {"codecarbon": CodeCarbon, "zeus": Zeus}
+TOOLS: Final[dict[str, Callable[[str], Tool]]] = {"codecarbon": CodeCarbon, "zeus": Zeus}
 
 
 def refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
@@ -149,7 +150,7 @@ def main(name: str, country: str) -> int:
     logging.disable(logging.CRITICAL)
     began_second = time.monotonic()
     try:
-        tool: Tool = TOOLS[name](country)
+        tool = TOOLS[name](country)
     except Exception as error:  # whatever it is: the study goes on without this opinion
         _answer(answers, source=_source_of(error), why=_why(error))
         return 1

@@ -110,9 +110,16 @@ def beside(record: Record, opinion: SecondOpinion) -> Iterator[Beside]:
         )  # fmt: skip
     yield from known
     if known:
-        sums = (math.fsum(getattr(b, name) for b in known) for name in ("ours_joule", "low_joule", "high_joule"))
-        theirs = math.fsum(b.theirs_joule for b in known)
-        yield Beside(record.run_id, opinion, "both", *sums, theirs, "+".join(dict.fromkeys(b.source for b in known)))
+        yield Beside(
+            record.run_id,
+            opinion,
+            "both",
+            ours_joule=math.fsum(item.ours_joule for item in known),
+            low_joule=math.fsum(item.low_joule for item in known),
+            high_joule=math.fsum(item.high_joule for item in known),
+            theirs_joule=math.fsum(item.theirs_joule for item in known),
+            source="+".join(dict.fromkeys(item.source for item in known)),
+        )
 
 
 def reason_of(item: Beside) -> str:

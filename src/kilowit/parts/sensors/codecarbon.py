@@ -9,7 +9,10 @@ Source         codecarbon >= 3.3 (extra codecarbon), in a process of its own tha
 
 from __future__ import annotations
 
-from kilowit.parts.sensors._opinion import OpinionSensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kilowit.parts.sensors._opinion import OpinionSensor
 
 
 def default() -> None:
@@ -18,4 +21,6 @@ def default() -> None:
 
 def opinion(country: str = "") -> OpinionSensor:
     """Return the sensor; `country` is where its own grid factor is taken from."""
+    from kilowit.parts.sensors._opinion import OpinionSensor  # the meter loads every sensor, and starts in 25 ms
+
     return OpinionSensor("codecarbon", country)

@@ -8,7 +8,10 @@ Source         zeus 0.16 (extra zeus), in a process of its own that may not reac
 
 from __future__ import annotations
 
-from kilowit.parts.sensors._opinion import OpinionSensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kilowit.parts.sensors._opinion import OpinionSensor
 
 
 def default() -> None:
@@ -17,4 +20,6 @@ def default() -> None:
 
 def opinion(country: str = "") -> OpinionSensor:
     """Return the sensor; it has no use for the country."""
+    from kilowit.parts.sensors._opinion import OpinionSensor  # the meter loads every sensor, and starts in 25 ms
+
     return OpinionSensor("zeus", country)

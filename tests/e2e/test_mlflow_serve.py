@@ -40,7 +40,7 @@ def folder(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pyfunc")
     assert main(["export", str(model), str(out / "made"), "--runtime", "onnxruntime", "--pyfunc"]) == 0
     assert [path.name for path in out.iterdir()] == ["made"]
-    return shutil.move(out / "made", out / "moved")
+    return Path(shutil.move(out / "made", out / "moved"))
 
 
 @pytest.fixture(scope="module")

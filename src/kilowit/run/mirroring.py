@@ -147,7 +147,8 @@ class Mirroring:
                 self._process.wait()
                 self._problem = self._problem or f"it did not catch up within {FINISH_SECOND:.0f} s of the last run"
             self._hear(timeout_second=0.2)
-        behind = [folder for run_id in self._run_ids if not _is_whole(folder := self.store.find(run_id))]
+        folders = [RunFolder(self.store.path / run_id) for run_id in self._run_ids]
+        behind = [folder for folder in folders if not _is_whole(folder)]
         for folder in behind:
             self._mark(folder)
         if behind:

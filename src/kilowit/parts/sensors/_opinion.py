@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from kilowit.parts.sensor import Channel, Component, Opening, Sweep, Value
 
 READY_SECOND: Final = 90.0  # CodeCarbon imports pandas, Zeus scikit-learn: seconds, a minute on a busy machine
 ANSWER_SECOND: Final = 5.0  # longer than the meter waits: who is late is read later
+CLOSE_SECOND: Final = 2.0  # Zeus ends the processes that it started for RAPL
 _COMMAND: Final = [sys.executable, "-P", "-m", "kilowit.parts.sensors._opinion_process"]
 
 
@@ -96,9 +98,13 @@ class OpinionSensor:
         process, self._process = self._process, None
         if process is not None:
             assert process.stdin is not None
-            process.kill()
-            process.wait()
-            process.stdin.close()
+            with contextlib.suppress(OSError):  # it is gone already
+                process.stdin.close()
+            try:
+                process.wait(CLOSE_SECOND)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         if self._workspace is not None:
             self._workspace.cleanup()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import sys
 import time
@@ -17,11 +18,6 @@ from typing import Any, Final, Protocol
 
 JOULE_PER_KWH: Final = 3_600_000.0
 MILLIGRAM_PER_KG: Final = 1e6
-# Countries of cloud regions, and large ones, whose names by ISO 3166, which ours are, CodeCarbon 3.3.2 does not know.
-_THEIR_NAMES: Final = {
-    "Korea, Republic of": "South Korea", "Taiwan, Province of China": "Taiwan", "Viet Nam": "Vietnam",
-    "Türkiye": "Turkey", "Russian Federation": "Russia",
-}  # fmt: skip
 _REFUSED: Final = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.sendto"})
 LONG_SECOND: Final = 86_400.0  # we ask it to measure; two clocks that measure can count one interval twice
 
@@ -91,12 +87,12 @@ class CodeCarbon:
 
 
 def _iso3(country: str) -> str | None:
-    """Return the code of a country by the name that CodeCarbon's own table has for it."""
+    """Return the code of a country by its name in ISO 3166, if CodeCarbon has a grid factor for it."""
+    import pycountry  # a dependency of CodeCarbon's
     from codecarbon.input import DataSource
 
-    theirs = _THEIR_NAMES.get(country, country).casefold()
-    countries = DataSource().get_global_energy_mix_data()
-    return next((code for code, row in countries.items() if row["country_name"].casefold() == theirs), None)
+    found = pycountry.countries.get(name=country)
+    return found.alpha_3 if found and found.alpha_3 in DataSource().get_global_energy_mix_data() else None
 
 
 class Zeus:
@@ -163,7 +159,9 @@ def main(name: str, country: str) -> int:
             _answer(answers, asked=line.strip(), devices=tool.devices, read=tool.read(), cpu_second=cpu_second())
         except Exception as error:
             _answer(answers, asked=line.strip(), why=_why(error))
-    return 0
+    for child in multiprocessing.active_children():
+        child.terminate()
+    os._exit(0)  # a tool's own threads would hold us
 
 
 def cpu_second() -> float:

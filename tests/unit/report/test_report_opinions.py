@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from kilowit import Record, write_report
+from kilowit.cli import main
 from kilowit.factors import country
 from kilowit.opinion import SecondOpinion
 from kilowit.report.runs import Run
 from kilowit.report.tables.opinions import beside, opinion_sentences, opinion_table
+from kilowit.store import RunFolder
+from kilowit.store.mirrored import MirrorState, write_mirror_state
 from report_records import study_records
 
 
@@ -81,3 +84,21 @@ def test_a_record_keeps_its_opinions(record: Record) -> None:
 )  # fmt: skip
 def test_a_region_lies_in_a_country(region: str | None, name: str) -> None:
     assert country(region) == name
+
+
+def test_show_tells_a_run_s_opinions_and_where_it_is_mirrored(
+    record: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder(tmp_path / record.run_id)
+    folder.path.mkdir()
+    folder.write_cell(record.cell, cell_key=record.cell_key, attempt=1)
+    folder.write_record(record)
+    write_mirror_state(folder, MirrorState("http://h:5000", None, "Connection refused", "2026-11-23T10:00:00Z"))
+    assert main(["show", record.run_id, "--store", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "opinion   codecarbon, CPU: " in shown.out and ", 3.00 times ours" in shown.out
+    assert "opinion   zeus says nothing: none:nothing_to_read: no counter" in shown.out
+    assert "warning: mirror: not all of this run is at http://h:5000 (Connection refused)" in shown.err
+    write_mirror_state(folder, MirrorState("http://h:5000", "4f", None, "2026-11-23T10:00:00Z"))
+    assert main(["show", record.run_id, "--store", str(tmp_path)]) == 0
+    assert "mirror: whole at http://h:5000 as 4f" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import search_bench
 from kilowit import Meter, Store, Study, mirror_runs
 from kilowit.cli import main
 from kilowit.errors import StoreError, StudyError
@@ -251,3 +252,19 @@ def test_a_mirror_state_that_cannot_be_read_is_none(tmp_path: Path) -> None:
 def test_prices_are_refused_where_they_would_be_ignored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export-records", "runs", "sqlite:///x.db", "--format", "mlflow", "--region", "country/FR"]) == 2
     assert "mlflow takes no --region" in capsys.readouterr().err
+
+
+def test_a_search_is_mirrored_as_it_runs_with_its_trials_below_it_and_the_tuning_bill_above(tmp_path: Path) -> None:
+    store, uri = Store(tmp_path / "runs"), f"sqlite:///{tmp_path / 'mlflow.db'}"
+    _, said = search_bench.run(search_bench.study("random", f"mirror.mlflow={uri}", num_trials=3), store)
+    assert f"mirror: {uri}" in said and "not whole" not in said
+    records = store.records()
+    assert len(records) == 4 and not [w for r in records for w in r.warnings if w.startswith("mirror:")]  # and a winner
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    runs = runs_of(client, records[0].study_name)
+    (parent_id,) = {runs[record.run_id].data.tags[PARENT] for record in records}
+    parent = client.get_run(parent_id)
+    assert parent.data.tags["kilowit.kind"] == "search" and parent.data.metrics["num_runs"] == 4
+    billed = sum(phase.wall_second for record in records for phase in record.phases)
+    assert parent.data.metrics["bill/wall_second"] == pytest.approx(billed)
+    assert mirror_runs(store, uri).num_new == 0

@@ -13,7 +13,7 @@ from typing import Any, Final
 import typer.main
 from pydantic import BaseModel
 
-from kilowit import parts, record, served, settings, study, study_models, study_search
+from kilowit import opinion, parts, record, served, settings, study, study_models, study_search
 from kilowit.cli import app
 from kilowit.factors.factor import table as table_rows
 from kilowit.parts import catalogue
@@ -31,6 +31,7 @@ BLOCKS: Final = {
     "measure": settings.MeasureSettings,
     "factors": settings.FactorSettings,
     "budget": settings.BudgetSettings,
+    "mirror": settings.MirrorSettings,
     "exclude": study.Exclude,
     "search": study_search.SearchSettings,
 }
@@ -310,7 +311,14 @@ def parameter_row(parameter: Any) -> tuple[str, str, str]:
 def record_page() -> str:
     """Return the fields of record.json, with the comments that stand beside them in the code."""
     text = [GENERATED, f"# The record (schema {record.SCHEMA_VERSION})\n\n{inspect.cleandoc(record.__doc__ or '')}\n\n"]
-    return "".join([*text, *class_tables(inspect.getsource(record)), *class_tables(inspect.getsource(served))])
+    return "".join(
+        [
+            *text,
+            *class_tables(inspect.getsource(record)),
+            *class_tables(inspect.getsource(served)),
+            *class_tables(inspect.getsource(opinion)),
+        ]
+    )
 
 
 def class_tables(source: str) -> Iterator[str]:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.exchange import export_records, import_runs
     from kilowit.meter import Meter, MeterResult
+    from kilowit.mirror import mirror_runs
     from kilowit.plan import plan_study
     from kilowit.record import Record
     from kilowit.report.compare import compare
     from kilowit.report.recommend import recommend
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
-    from kilowit.serving import Bill, Summaries, Summarizer, export_model, load_summarizer, summarize
+    from kilowit.serving import Bill, Summaries, Summarizer, export_model, export_pyfunc, load_summarizer, summarize
     from kilowit.store import Store
     from kilowit.study import Study
 
@@ -42,9 +43,11 @@ __all__ = [
     "describe_dataset",
     "evaluate",
     "export_model",
+    "export_pyfunc",
     "export_records",
     "import_runs",
     "load_summarizer",
+    "mirror_runs",
     "plan_study",
     "recommend",
     "run_study",
@@ -66,9 +69,11 @@ _MODULES = {
     "describe_dataset": "kilowit.dataset",
     "evaluate": "kilowit.evaluation",
     "export_model": "kilowit.serving",
+    "export_pyfunc": "kilowit.serving",
     "export_records": "kilowit.exchange",
     "import_runs": "kilowit.exchange",
     "load_summarizer": "kilowit.serving",
+    "mirror_runs": "kilowit.mirror",
     "plan_study": "kilowit.plan",
     "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from kilowit.errors import ErrorKind, StoreError, near_name_hint
 from kilowit.imported import ImportFacts
+from kilowit.opinion import SecondOpinion
 from kilowit.served import ServedRuntime
 
 SCHEMA_VERSION: Final = 2
@@ -214,6 +215,7 @@ class Record:
     idle_power_watt: float | None = None
     serving: list[ServedRuntime] = field(default_factory=list)  # empty: not asked for, or not reached
     imported: ImportFacts | None = None  # None: measured by kilowit
+    second_opinions: list[SecondOpinion] = field(default_factory=list)  # of other meters; on no bill
     schema_version: int = SCHEMA_VERSION
 
     def phase(self, name: str) -> PhaseFigures | None:

@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -143,6 +144,9 @@ class MeasureSettings(Block):
     timeout_second: Positive | None = Field(None, description="wall time after which a cell is ended")
     keep_model: bool = Field(False, description="leave the trained model in the run folder")
     lock: Literal["wait", "refuse"] = Field("wait", description="when another measured run holds this machine")
+    second_opinions: list[Literal["codecarbon", "zeus"]] = Field(
+        [], description="other meters that run beside ours, each by its extra; on no bill"
+    )
 
 
 class FactorSettings(Block):
@@ -151,6 +155,39 @@ class FactorSettings(Block):
     region: str | None = Field(None, description="azure/westus2, aws/eu-west-1, gcp/..., country/FR, us/CAMX")
     machine: str | None = Field(None, description="VM size that is billed, e.g. Standard_NC24ads_A100_v4")
     pue: Annotated[float, Field(ge=1, le=5)] | None = Field(None, description="None = the region's, else 1.0 on local")
+
+
+class MirrorSettings(Block):
+    """Where the runs of a study are shown while they run, besides the folder of runs, which stays the truth."""
+
+    mlflow: str | None = Field(
+        None,
+        description="tracking URI: sqlite:///mlflow.db, http://host:5000, azureml://...; None = MLFLOW_TRACKING_URI, "
+        "else mlflow.db in the folder of runs",
+    )
+    experiment: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="None = as MLflow's variables say, else the name of the study"
+    )
+
+    @field_validator("mlflow")
+    @classmethod
+    def _check_uri(cls, uri: str | None) -> str | None:
+        if uri is not None and (fault := tracking_uri_fault(uri)) is not None:
+            raise ValueError(fault)
+        return uri
+
+
+def tracking_uri_fault(uri: str) -> str | None:
+    """Say why MLflow could not track to a URI, or None."""
+    scheme, colon, _ = uri.partition(":")
+    if uri in ("databricks", "databricks-uc") or (colon and scheme.partition("+")[0] in _TRACKING_SCHEMES):
+        return None
+    old = scheme == "file" or not colon
+    why = "MLflow keeps no runs in plain folders any more" if old else "of a kind that MLflow does not track to"
+    return f'"{uri}" is no tracking URI: {why}'
+
+
+_TRACKING_SCHEMES = frozenset({"sqlite", "http", "https", "azureml", "databricks", "postgresql", "mysql", "mssql"})
 
 
 class BudgetSettings(Block):

@@ -26,6 +26,7 @@ from kilowit.settings import (
     BudgetSettings,
     FactorSettings,
     MeasureSettings,
+    MirrorSettings,
     PredictSettings,
     ServeSettings,
     Settings,
@@ -87,6 +88,7 @@ class StudyDocument(Block):
     measure: MeasureSettings = MeasureSettings()
     factors: FactorSettings = FactorSettings()
     budget: BudgetSettings = BudgetSettings()
+    mirror: MirrorSettings | None = Field(None, description="shown in MLflow too, live; absent = not")
     search: SearchSettings | None = Field(None, description="tune settings instead of running each cell once")
 
 
@@ -104,6 +106,7 @@ class Study:
     place: str
     search: Search | None = None  # each trained cell is the template of one
     notes: tuple[str, ...] = ()  # what its author should know and what stops nothing
+    mirror: MirrorSettings | None = None
 
     @property
     def measure(self) -> MeasureSettings:
@@ -206,7 +209,7 @@ def _read(reading: Reading) -> Study:
     return Study(
         name=top.name, description=top.description, cells=cells, settings=cells[0].settings,
         metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place, search=search,
-        notes=tuple(reading.notes),
+        notes=tuple(reading.notes), mirror=top.mirror,
     )  # fmt: skip
 
 

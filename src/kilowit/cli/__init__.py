@@ -112,6 +112,9 @@ def run(
     overrides: Overrides = [],  # noqa: B006
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report at the end.")] = False,
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URI", help="Show the runs in MLflow too, e.g. sqlite:///mlflow.db.")
+    ] = None,
 ) -> None:
     """Run the cells of a study that are not done yet, then report. Ctrl-C is safe; the same command resumes.
 
@@ -119,7 +122,8 @@ def run(
     """
     from kilowit.cli import running
 
-    raise typer.Exit(running.run(study, store, overrides, retry_failed=retry_failed, with_report=not no_report))
+    asked = [*overrides, *([] if mirror is None else [f"mirror.mlflow={mirror}"])]
+    raise typer.Exit(running.run(study, store, asked, retry_failed=retry_failed, with_report=not no_report))
 
 
 @app.command()

@@ -10,7 +10,7 @@ import typer
 from kilowit.cli.options import RUNS, AsJson, Machine, Region, StorePath
 
 _READ: Final = "codecarbon, published, impact_tracker, azure_monitor, mlflow or hugging_face; else seen from each file."
-_WRITTEN: Final = "codecarbon, boamps, model-card, csv or parquet."
+_WRITTEN: Final = "codecarbon, boamps, model-card, csv, parquet or mlflow."
 
 
 def import_(
@@ -35,7 +35,9 @@ def import_(
 
 def export_records(
     store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to make.", show_default=False)],
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="Folder to make; of mlflow the tracking URI.", show_default=False)
+    ],
     format: Annotated[str, typer.Option("--format", metavar="NAME", help=_WRITTEN, show_default=False)],
     region: Region = None,
     machine: Machine = None,
@@ -44,10 +46,17 @@ def export_records(
     """Write the records of a store for other tools; `kilowit export` leaves a trained model as a folder.
 
     Example: kilowit export-records runs out --format codecarbon
+
+    Example: kilowit export-records runs sqlite:///mlflow.db --format mlflow
     """
     from kilowit.cli import exchange_views
     from kilowit.exchange import export_records
+    from kilowit.mirror import mirror_runs
     from kilowit.store import Store
 
+    if format == "mlflow":
+        exchange_views.refuse_prices(region=region, machine=machine, pue=pue)
+        exchange_views.show_mirrored(mirror_runs(store, out))
+        return
     records = Store(store).records()
     exchange_views.show_exported(export_records(records, out, format, region=region, machine=machine, pue=pue))

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from kilowit.cli.views import known
 from kilowit.console import say, show, show_json, show_table
+from kilowit.errors import StudyError
 
 if TYPE_CHECKING:
     from kilowit.exchange import ExportedRecords, ImportOutcome
+    from kilowit.mirror import Mirrored
 
 
 def show_imported(outcome: ImportOutcome, *, as_json: bool) -> None:
@@ -44,6 +46,27 @@ def show_exported(exported: ExportedRecords) -> None:
     say(f"{exported.folder}: {exported.num_runs:,} runs")
     if exported.num_left_out:
         say(f"note: {exported.num_left_out:,} imported runs are left out: this format cannot mark them as such")
+
+
+def refuse_prices(**given: object) -> None:
+    """Refuse options that price runs: a mirror shows them as their study does.
+
+    Raises:
+        StudyError: one is given.
+    """
+    if named := [f"--{name}" for name, value in given.items() if value is not None]:
+        raise StudyError(
+            f"mlflow takes no {', '.join(named)}: runs are priced there as their study says",
+            hint="Leave it out; `kilowit report` prices anew.",
+        )
+
+
+def show_mirrored(mirrored: Mirrored) -> None:
+    """Show where runs are mirrored."""
+    show(mirrored.destination.shown)
+    say(f"{mirrored.num_runs:,} runs, {mirrored.num_new:,} of them new or completed")
+    if mirrored.num_left_out:
+        say(f"note: {mirrored.num_left_out:,} imported runs are left out: they were not measured by kilowit")
 
 
 def _sum(values: list[float | None]) -> float | None:

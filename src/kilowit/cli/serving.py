@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from kilowit.cli.views import known
 from kilowit.console import say, show, show_json
@@ -19,10 +19,13 @@ from kilowit.record import PhaseFigures
 from kilowit.serving.documents import STANDARD_INPUT, read_documents
 from kilowit.serving.export import TARGETS, Exported, export_model
 from kilowit.serving.process import own_output, prepare_process
+from kilowit.serving.pyfunc import export_pyfunc
 from kilowit.serving.source import DEFAULT_RUNTIME, predict_settings
 from kilowit.serving.summarizer import Bill, Summarizer, load_summarizer, metered
 from kilowit.serving.triton_repository import RUNTIMES
 from kilowit.settings import FactorSettings, RuntimeSettings
+
+PYFUNC: Final = "pyfunc"  # a target that needs MLflow
 
 
 @dataclass(frozen=True)
@@ -160,13 +163,16 @@ def export(
     Raises:
         KilowitError: the model, the runtime, the target or the folder is not as it should be.
     """
-    if target not in TARGETS:
-        raise StudyError(f'no target "{target}"', place="--target", hint=near_name_hint(target, TARGETS))
-    name = runtime or (DEFAULT_RUNTIME if target == "folder" else RUNTIMES[0])
+    if target not in (targets := (*TARGETS, PYFUNC)):
+        raise StudyError(f'no target "{target}"', place="--target", hint=near_name_hint(target, targets))
+    name = runtime or (RUNTIMES[0] if target == "triton" else DEFAULT_RUNTIME)
     prepare_process()
     with own_output():
         chosen = RuntimeSettings(name=name, precision=precision)
-        exported = export_model(model, out, chosen, factors=factors, target=target)
+        if target == PYFUNC:
+            exported = export_pyfunc(model, out, chosen, factors=factors)
+        else:
+            exported = export_model(model, out, chosen, factors=factors, target=target)
     if as_json:
         show_json({"folder": exported.folder, "manifest": exported.manifest, "metered": exported.metered})
         return
@@ -177,5 +183,9 @@ def export(
 def _say_export(exported: Exported, metered: MeterResult, target: str) -> None:
     size = known(exported.disk_byte, "byte")
     say(f"{exported.manifest.runtime} {exported.manifest.precision}, {size}; {_figures(metered.total)}")
-    trial = f"summarize TEXT --model {exported.folder}"
-    say(f"Try it: kilowit {trial if target == 'folder' else f'serve {exported.folder} --engine triton'}")
+    trials = {
+        "folder": f"kilowit summarize TEXT --model {exported.folder}",
+        "triton": f"kilowit serve {exported.folder} --engine triton",
+        PYFUNC: f"mlflow models serve --env-manager local --model-uri {exported.folder} --port 5001",
+    }
+    say(f"Try it: {trials[target]}")

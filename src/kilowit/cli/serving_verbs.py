@@ -55,7 +55,10 @@ def export(
     ] = None,
     precision: Annotated[str | None, typer.Option(metavar="NAME", help="Number format, e.g. int8.")] = None,
     target: Annotated[
-        str, typer.Option(metavar="NAME", help="folder, or triton: a model repository for NVIDIA Triton.")
+        str,
+        typer.Option(
+            metavar="NAME", help="folder; triton: a model repository of NVIDIA Triton; pyfunc: for MLflow's server."
+        ),
     ] = "folder",
     region: Region = None,
     machine: Machine = None,

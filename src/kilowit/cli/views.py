@@ -11,10 +11,12 @@ from kilowit.console import say, show, show_json, show_table
 from kilowit.record import PhaseFigures, Record, Score
 from kilowit.report.quantity import UNKNOWN, Kind, measure, unit_for
 from kilowit.report.quantity import show as write
+from kilowit.store.mirrored import mirror_state
 
 if TYPE_CHECKING:
     from kilowit.doctor import Finding
     from kilowit.imported import ImportFacts
+    from kilowit.opinion import SecondOpinion
     from kilowit.plan import CellPlan, Estimate, Interval, Plan, Timing
     from kilowit.store import Store
     from kilowit.study import Study
@@ -155,6 +157,10 @@ def show_run(store: Store, name: str, *, as_json: bool) -> None:
         show_json(record)
         return
     _show_record(record, folder.path)
+    mirror = mirror_state(folder)
+    if mirror is not None:
+        at = f"whole at {mirror.tracking_uri} as {mirror.mlflow_run_id}"
+        say(f"mirror: {at}" if mirror.problem is None else f"warning: {mirror.warning}")
 
 
 def _show_record(record: Record, path: Path) -> None:
@@ -181,9 +187,21 @@ def _show_record(record: Record, path: Path) -> None:
     if record.serving:
         show("")
         _show_serving(record)
+    for opinion in record.second_opinions:
+        _show_opinion(record, opinion)
     for warning in record.warnings:
         say(f"warning: {warning}")
     say(record.measurement_signature)
+
+
+def _show_opinion(record: Record, opinion: SecondOpinion) -> None:
+    from kilowit.report.tables.opinions import NAMES, beside
+
+    if opinion.why_not is not None:
+        show(f"opinion   {opinion.tool} says nothing: {opinion.why_not}")
+    for item in beside(record, opinion):
+        ratio = "" if item.ratio is None else f", {item.ratio:.2f} times ours"
+        show(f"opinion   {opinion.tool}, {NAMES[item.device]}: {known(item.theirs_joule, 'energy')}{ratio}")
 
 
 def _show_origin(facts: ImportFacts) -> None:

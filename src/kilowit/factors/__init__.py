@@ -6,7 +6,7 @@ a default in disguise: an unknown region is ``grid:unknown`` with the world's in
 
 from __future__ import annotations
 
-from kilowit.factors.carbon import carbon, pue
+from kilowit.factors.carbon import carbon, country, pue
 from kilowit.factors.catalogue import checkpoint, dataset, describe, find, names, paper_datasets, paper_training
 from kilowit.factors.cpu import CpuPower, DramPower, cpu_power, dram_watt_per_gib
 from kilowit.factors.device import Device, device, devices
@@ -32,6 +32,7 @@ __all__ = [
     "Machine",
     "carbon",
     "checkpoint",
+    "country",
     "cpu_power",
     "dataset",
     "describe",

@@ -10,6 +10,8 @@ from kilowit.errors import PartError, near_name_hint
 from kilowit.factors.factor import Factor, Row, index, table
 
 _CARBON_UNIT = "g CO2e/kWh"
+_GRIDS = ("country/", "us/")
+_OF = "the grid of "  # how a cloud region's note names its grid
 _UNKNOWN = {"", "unknown", "none", "local"}
 
 
@@ -31,6 +33,24 @@ def carbon(region: str | None) -> Factor:
 def regions() -> tuple[str, ...]:
     """Return the names of all regions that have a grid factor."""
     return tuple(row["name"] for row in table("carbon"))
+
+
+def country(region: str | None) -> str:
+    """Return the English name of the country that a region lies in; "" where no table says.
+
+    >>> country("azure/francecentral"), country("us/CAMX"), country(None)
+    ('France', 'United States', '')
+
+    Raises:
+        PartError: an unknown region.
+    """
+    if region is None or region.lower() in _UNKNOWN:
+        return ""
+    row = _region_row(region)
+    grid = row["name"] if row["name"].startswith(_GRIDS) else row["note"].rpartition(_OF)[2]
+    code = "country/us" if grid.startswith("us/") else grid.partition(";")[0].strip().lower()
+    found = index("carbon", "name").get(code)
+    return found["location"] if found is not None else ""
 
 
 def pue(region: str | None, override: float | None = None) -> Factor:

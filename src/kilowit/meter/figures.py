@@ -41,6 +41,7 @@ class MeterResult:
         sensors: what was read, from where.
         clean: False if the ledger has no last line: the process was killed.
         idle_power_watt: power of the whole machine in the phase ``idle``, or as given to the meter.
+        amounts: what counters of other things than our joules moved over the whole run, by quantity.
     """
 
     phases: tuple[PhaseFigures, ...]
@@ -52,6 +53,7 @@ class MeterResult:
     ended_at_utc: str
     clean: bool
     idle_power_watt: float | None
+    amounts: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def phase(self, name: str) -> PhaseFigures | None:
         """Return the exclusive figures of the phase `name`, or None."""
@@ -112,6 +114,7 @@ def build_result(context: Context, *, clean: bool) -> MeterResult:
         ended_at_utc=utc_text(context.ended_utc_second),
         clean=clean,
         idle_power_watt=idle_watt,
+        amounts=dict(context.run.amounts),
     )
 
 

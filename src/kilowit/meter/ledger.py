@@ -84,6 +84,26 @@ class LineFile:
             self._write_all(line)  # the torn beginning is skipped on reading
 
 
+class LineTail:
+    """Reads what a file gained since the last call; a last line that is half written waits for its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.num_read_byte = 0
+
+    def new_lines(self) -> list[bytes]:
+        """Return the lines that are new; none while the file is not there yet."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self.num_read_byte)
+                added = file.read()
+        except OSError:
+            return []
+        whole, _, _ = added.rpartition(b"\n")
+        self.num_read_byte += len(whole) + 1 if whole else 0
+        return whole.split(b"\n")
+
+
 def encode(event: dict[str, Any]) -> str:
     """Write one event as one line of JSON. What JSON cannot hold (NaN, objects) becomes text."""
     try:

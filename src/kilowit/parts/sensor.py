@@ -12,10 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from kilowit import parts
+from kilowit.errors import PartError, near_name_hint
 
+if TYPE_CHECKING:
+    from kilowit.parts.sensors._opinion import OpinionSensor
+
+OPINIONS: Final = ("codecarbon", "zeus")
 Component = Literal["gpu", "cpu", "dram", "other", "host"]
 ChannelKind = Literal["counter", "power", "gauge"]
 Bounds = tuple[float, float, float]  # likely, low, high: what a model counts
@@ -103,6 +108,27 @@ def default_sensors() -> list[Sensor]:
     """Return an unopened instance of each sensor that this machine may have."""
     found = [parts.load("sensors", name).default() for name in parts.names("sensors")]
     return sorted((s for s in found if s is not None), key=lambda sensor: _ORDER.get(sensor.name, len(_ORDER)))
+
+
+def second_opinions(names: Sequence[str], country: str = "") -> list[OpinionSensor]:
+    """Return other meters as sensors, started and ready; they count beside ours and are on no bill.
+
+    Args:
+        names: ``codecarbon``, ``zeus``.
+        country: the English name of where this machine stands, for their own grid factor; "" = unknown.
+
+    Raises:
+        PartError: no sensor of that name gives a second opinion.
+    """
+    for name in names:
+        if not hasattr(parts.load("sensors", name), "opinion"):
+            raise PartError(f'sensor "{name}" gives no second opinion', hint=near_name_hint(name, OPINIONS))
+    found: list[OpinionSensor] = [parts.load("sensors", name).opinion(country) for name in names]
+    for sensor in found:
+        sensor.start()
+    for sensor in found:
+        sensor.await_ready()
+    return found
 
 
 # Measured before modelled, so that the reason given for an absent figure is that of the better sensor.

@@ -41,6 +41,7 @@ from kilowit.report.tables.datasets import cards_of, dataset_tables
 from kilowit.report.tables.failures import factor_table, failure_table, warning_table
 from kilowit.report.tables.frontier import comparison_table, frontier_table
 from kilowit.report.tables.imported import contradiction_table, imported_table, stated_table
+from kilowit.report.tables.opinions import opinion_sentences, opinion_table
 from kilowit.report.tables.papers import paper_table
 from kilowit.report.tables.searches import expected_best_table, search_table
 from kilowit.report.tables.serving import agreement_table, break_even_table, serving_table, setup_table
@@ -159,6 +160,7 @@ class _Sections:
             ),
             Section("searches", "Searches", *self.searches(records)),
             Section("environment", "Environment", tables=(environment_table(records),)),
+            Section("opinions", "Second opinions", opinion_sentences(records), tables=self.opinions(records)),
             self.datasets(),
             Section("models", "Models", tables=self.cut(model_table(self.choices))),
             Section("tradeoffs", "Trade-offs of the methods", *self.tradeoffs()),
@@ -251,6 +253,9 @@ class _Sections:
             agreement_table(self.choices),
             *self.signed(setup_table(self.choices)),
         )
+
+    def opinions(self, records: Sequence[Record]) -> tuple[Table, ...]:
+        return self.cut(*self.signed(opinion_table(records)))
 
     def example_tables(self) -> tuple[Table, ...]:
         if self.examples is None:

@@ -18,6 +18,7 @@ from kilowit.record import Record
 from kilowit.run.budget import Forecast, check_budget, refusal
 from kilowit.run.ending import cause_of
 from kilowit.run.executor_local import Executor, LocalExecutor
+from kilowit.run.mirroring import Mirroring
 from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import CellStart, Progress
 from kilowit.run.recover import close_dead_runs, close_run
@@ -81,11 +82,14 @@ def run_study(
             is_stopped=stop.is_requested,
         )
         with holding as lock:
+            several_seeds = len({cell.seed for cell in study.cells if not cell.is_baseline}) > 1
+            mirroring = Mirroring(store, study.name, several_seeds, study.mirror, progress.note)
             session = _Session(
-                study, store, progress, options or RunOptions(), forecast, executor or LocalExecutor(), stop
+                study, store, progress, options or RunOptions(), forecast, executor or LocalExecutor(), stop, mirroring
             )
             if lock is not None:
-                session.run(lock)
+                with mirroring:
+                    session.run(lock)
         outcome = session.outcome()
         progress.study_ended(outcome)
     return outcome
@@ -123,6 +127,7 @@ class _Session:
     forecast: Forecast | None
     executor: Executor
     stop: StopRequests
+    mirroring: Mirroring
     num_finished: int = 0
     num_failed: int = 0
     num_skipped: int = 0
@@ -145,6 +150,8 @@ class _Session:
     def run(self, lock: MachineLock) -> None:
         for record in close_dead_runs(self.store):
             self.progress.note(f"closed {record.run_id}, whose worker is gone; what it took stays on the bill")
+            if record.study_name == self.study.name:
+                self.mirroring.ended(record.run_id)
         known = defaultdict(list)  # one scan settles a resumed study of thousands of cells
         for record in self.store.records():
             known[record.cell_key].append(record)
@@ -271,6 +278,7 @@ class _Session:
         )
         try:
             self.progress.cell_started(start)
+            self.mirroring.started(folder.run_id)
             ending = watch(
                 job,
                 folder,
@@ -288,5 +296,6 @@ class _Session:
                 raise
             self.progress.note(str(error))
             return None
+        self.mirroring.ended(folder.run_id)
         self.progress.cell_ended(cell.label, record)
         return record

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from kilowit.meter.ledger import decode
+from kilowit.meter.ledger import LineTail, decode
 from kilowit.meter.reduction import Reduction
 from kilowit.run.progress import CellState
 
@@ -24,8 +24,7 @@ class LedgerTail:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._num_read_byte = 0
+        self._lines = LineTail(path)
         self._open_phases: dict[Any, str] = {}  # id -> name, outermost first
         self._state = CellState()
         self._reduction = Reduction()
@@ -33,7 +32,7 @@ class LedgerTail:
 
     def read(self, elapsed_second: float = 0.0) -> CellState:
         """Take in what is new; return where the cell is."""
-        for line in self._new_lines():
+        for line in self._lines.new_lines():
             event = decode(line)
             if event is not None:
                 self._take(event)
@@ -41,20 +40,9 @@ class LedgerTail:
         phase = next(reversed(self._open_phases.values()), None)
         return dataclasses.replace(self._state, phase=phase, elapsed_second=elapsed_second)
 
-    def _new_lines(self) -> list[bytes]:
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._num_read_byte)
-                added = file.read()
-        except OSError:
-            return []  # not there yet
-        whole, _, _ = added.rpartition(b"\n")  # the last line may be half written
-        self._num_read_byte += len(whole) + 1 if whole else 0
-        return whole.split(b"\n")
-
     def _add_up(self) -> None:
         now_second = time.monotonic()
-        if now_second < self._next_energy_second or not self._num_read_byte:
+        if now_second < self._next_energy_second or not self._lines.num_read_byte:
             return
         self._next_energy_second = now_second + ENERGY_SECOND
         total = copy.deepcopy(self._reduction).finish().total  # a copy: the ledger goes on

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from kilowit.errors import StoreError
 from kilowit.meter import MeterResult, read_ledger
 from kilowit.record import Record
 from kilowit.run.ending import Cause
 from kilowit.run.ledger_tail import LedgerTail
+from kilowit.run.opinions import opinions_of
 from kilowit.store import RunFolder, Store
 
 LOST = Cause("lost", "the worker is gone, and nobody saw it end")
@@ -51,9 +54,16 @@ def close_run(folder: RunFolder, cause: Cause) -> Record:
         warnings=_warnings(metered),
         idle_power_watt=metered.idle_power_watt if metered else None,
         measurement_signature=metered.signature if metered else "",
+        second_opinions=opinions_of(_asked(cell), metered) if metered else [],
     )
     folder.write_record(record)
     return record
+
+
+def _asked(cell: Mapping[str, Any]) -> Sequence[str]:
+    """Return the other meters that the cell asked for; cells of earlier versions had none."""
+    measure = (cell.get("settings") or {}).get("measure") or {}
+    return list(measure.get("second_opinions") or [])
 
 
 def _warnings(metered: MeterResult | None) -> list[str]:

@@ -21,11 +21,13 @@ from kilowit import factors
 from kilowit.cell import Cell
 from kilowit.errors import StoreError
 from kilowit.meter import Meter, MeterResult
+from kilowit.parts.sensor import Sensor, default_sensors, second_opinions
 from kilowit.record import PhaseFigures, Record
 from kilowit.run import phases, ranks
 from kilowit.run.compress import compress
 from kilowit.run.environment import describe_environment
 from kilowit.run.failure import Failure, Stopped, classify
+from kilowit.run.opinions import opinions_of
 from kilowit.run.phases import CellRun
 from kilowit.run.ranks import Rank
 from kilowit.run.score import score
@@ -61,7 +63,7 @@ def main(run_dir: Path) -> int:
         folder.write_environment(environment)
         meter = Meter(
             folder.path,
-            sensors=rank.sensors(),
+            sensors=sensors_of(cell, rank),
             period_second=cell.settings.measure.period_second,
             synchronize=phases.synchronize,
             job=str(folder.path) if rank.folder else None,
@@ -82,6 +84,15 @@ def main(run_dir: Path) -> int:
             return 1
     # torchrun is to end the other ranks of a cell that failed, and learns of it by the exit status alone
     return 1 if rank.folder and failure else 0
+
+
+def sensors_of(cell: Cell, rank: Rank) -> list[Sensor] | None:
+    """Return what the meter reads, other meters that were asked for among it; None = the usual."""
+    asked, own = cell.settings.measure.second_opinions, rank.sensors()
+    if not asked:
+        return own
+    others = second_opinions(asked, factors.country(cell.factors.region))
+    return [*(default_sensors() if own is None else own), *others]
 
 
 def train_along(folder: RunFolder, cell: Cell, rank: Rank) -> int:
@@ -149,6 +160,7 @@ def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any],
         measurement_signature=result.signature,
         idle_power_watt=result.idle_power_watt,
         serving=run.serving,
+        second_opinions=opinions_of(run.settings.measure.second_opinions, result),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from kilowit.errors import StoreError, near_name_hint
 from kilowit.record import Record
 from kilowit.store.folder import Edit, RunFolder, store_errors
+from kilowit.store.mirrored import mirror_state
 
 __all__ = ["RunFolder", "Store", "StudyStatus"]
 
@@ -213,14 +214,14 @@ class Store:
         return [counts[name] for name in sorted(counts)]
 
     def _edited_record(self, folder: RunFolder) -> Record | None:
-        stamp = _stamp(folder.record_path) + _stamp(folder.edits_path)
+        stamp = _stamp(folder.record_path) + _stamp(folder.edits_path) + _stamp(folder.mirror_path)
         seen = self._seen.get(folder.run_id)
         if seen is not None and seen[0] == stamp:
             return seen[1]
         record = folder.record
         if record is None:
             return None
-        record = _with_edits(record, folder.edits)
+        record = _with_mirror(_with_edits(record, folder.edits), folder)
         self._seen[folder.run_id] = (stamp, record)
         return record
 
@@ -239,6 +240,14 @@ def _with_edits(record: Record, edits: tuple[Edit, ...]) -> Record:
     edit = edits[-1]
     message = f"{_INVALIDATED}{edit.at_utc} by {edit.who}: {edit.reason}"
     return dataclasses.replace(record, status="failed", error_kind="error", error_message=message)
+
+
+def _with_mirror(record: Record, folder: RunFolder) -> Record:
+    """Add that a run is not whole where it was to be mirrored."""
+    state = mirror_state(folder)
+    if state is None or state.problem is None:
+        return record
+    return dataclasses.replace(record, warnings=[*record.warnings, state.warning])
 
 
 def _state(record: Record) -> str:

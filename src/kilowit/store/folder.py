@@ -108,6 +108,11 @@ class RunFolder:
         return self.path / "edits.jsonl"
 
     @property
+    def mirror_path(self) -> Path:
+        """How much of the run a tracking server has; absent = it was mirrored nowhere."""
+        return self.path / "mirror.json"
+
+    @property
     def lock_path(self) -> Path:
         """A file whose lock is held exactly as long as the worker lives."""
         return self.path / "worker.lock"

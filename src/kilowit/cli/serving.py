@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from kilowit.cli.views import known
 from kilowit.console import say, show, show_json
@@ -17,7 +17,7 @@ from kilowit.factors.derive import Derived, derive
 from kilowit.meter import MeterResult
 from kilowit.record import PhaseFigures
 from kilowit.serving.documents import STANDARD_INPUT, read_documents
-from kilowit.serving.export import TARGETS, Exported, export_model
+from kilowit.serving.export import TARGETS, Exported, Target, export_model
 from kilowit.serving.process import own_output, prepare_process
 from kilowit.serving.pyfunc import export_pyfunc
 from kilowit.serving.source import DEFAULT_RUNTIME, predict_settings
@@ -172,7 +172,7 @@ def export(
         if target == PYFUNC:
             exported = export_pyfunc(model, out, chosen, factors=factors)
         else:
-            exported = export_model(model, out, chosen, factors=factors, target=target)
+            exported = export_model(model, out, chosen, factors=factors, target=cast(Target, target))
     if as_json:
         show_json({"folder": exported.folder, "manifest": exported.manifest, "metered": exported.metered})
         return

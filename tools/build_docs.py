@@ -31,6 +31,7 @@ BLOCKS: Final = {
     "measure": settings.MeasureSettings,
     "factors": settings.FactorSettings,
     "budget": settings.BudgetSettings,
+    "maintenance": settings.MaintenanceSettings,
     "exclude": study.Exclude,
     "search": study_search.SearchSettings,
 }

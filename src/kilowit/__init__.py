@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kilowit.plan import plan_study
     from kilowit.record import Record
     from kilowit.report.compare import compare
+    from kilowit.report.life_cycles import Drawing, draw_life_cycles, life_cycles
     from kilowit.report.recommend import recommend
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Bill",
+    "Drawing",
     "Evaluation",
     "Meter",
     "MeterResult",
@@ -40,10 +42,12 @@ __all__ = [
     "Summarizer",
     "compare",
     "describe_dataset",
+    "draw_life_cycles",
     "evaluate",
     "export_model",
     "export_records",
     "import_runs",
+    "life_cycles",
     "load_summarizer",
     "plan_study",
     "recommend",
@@ -54,6 +58,7 @@ __all__ = [
 
 _MODULES = {
     "Bill": "kilowit.serving",
+    "Drawing": "kilowit.report.life_cycles",
     "Evaluation": "kilowit.evaluation",
     "Meter": "kilowit.meter",
     "MeterResult": "kilowit.meter",
@@ -64,10 +69,12 @@ _MODULES = {
     "Summarizer": "kilowit.serving",
     "compare": "kilowit.report.compare",
     "describe_dataset": "kilowit.dataset",
+    "draw_life_cycles": "kilowit.report.life_cycles",
     "evaluate": "kilowit.evaluation",
     "export_model": "kilowit.serving",
     "export_records": "kilowit.exchange",
     "import_runs": "kilowit.exchange",
+    "life_cycles": "kilowit.report.life_cycles",
     "load_summarizer": "kilowit.serving",
     "plan_study": "kilowit.plan",
     "recommend": "kilowit.report.recommend",

@@ -14,8 +14,10 @@ from kilowit.errors import StoreError
 from kilowit.record import Record
 from kilowit.report.contents import Contents, contents_of
 from kilowit.report.findings import DatasetAnswer, Finding
+from kilowit.report.life_cycles import Changes
+from kilowit.report.markup import standalone
 from kilowit.report.render_csv import csv_text
-from kilowit.report.render_html import html_text, standalone_svg
+from kilowit.report.render_html import html_text
 from kilowit.report.render_markdown import markdown_text
 
 
@@ -63,6 +65,7 @@ def write_report(
     title: str | None = None,
     predictions: Mapping[str, Path] | None = None,
     generated_at: datetime | None = None,
+    maintenance: Changes = None,
 ) -> ReportFiles:
     """Write ``index.html``, ``index.md``, ``tables/*.csv`` and ``figures/*.svg`` into a folder.
 
@@ -75,9 +78,11 @@ def write_report(
         title: None = the names of the studies.
         predictions: ``predictions.jsonl`` by run id; comparisons are then paired by example, and a few summaries shown.
         generated_at: the date that the report shows; None = now.
+        maintenance: prices working lives by this in place of what the studies say; see `life_cycles`.
 
     Raises:
         PartError: the region or machine asked for is unknown.
+        StudyError: a key or value that `maintenance:` does not take.
         StoreError: the folder cannot be written.
     """
     contents = contents_of(
@@ -88,6 +93,7 @@ def write_report(
         title=title,
         predictions=predictions,
         generated_at=generated_at,
+        maintenance=maintenance,
     )
     return _write(contents, Path(folder))
 
@@ -101,7 +107,7 @@ def _write(contents: Contents, folder: Path) -> ReportFiles:
     tables = [table for table in contents.tables if table.rows]
     figures = [figure for section in contents.sections for figure in section.figures]
     csv_files = {folder / "tables" / f"{table.name}.csv": csv_text(table) for table in tables}
-    svg_files = {folder / "figures" / f"{figure.name}.svg": standalone_svg(figure) for figure in figures}
+    svg_files = {folder / "figures" / f"{figure.name}.svg": standalone(figure.wide) for figure in figures}
     pages = {folder / "index.html": html_text(contents), folder / "index.md": markdown_text(contents)}
     for path, text in {**csv_files, **svg_files, **pages}.items():
         _write_whole(path, text)

@@ -13,7 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kilowit.dataset import describe_dataset
+    from kilowit.dataset import describe_dataset, load_dataset
+    from kilowit.endpoint import StartedEndpoint, start_endpoint
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.exchange import export_records, import_runs
     from kilowit.meter import Meter, MeterResult
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from kilowit.report.compare import compare
     from kilowit.report.life_cycles import Drawing, draw_life_cycles, life_cycles
     from kilowit.report.recommend import recommend
+    from kilowit.report.searches import searches
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
     from kilowit.serving import Bill, Summaries, Summarizer, export_model, load_summarizer, summarize
@@ -36,6 +38,7 @@ __all__ = [
     "Meter",
     "MeterResult",
     "Record",
+    "StartedEndpoint",
     "Store",
     "Study",
     "Summaries",
@@ -48,10 +51,13 @@ __all__ = [
     "export_records",
     "import_runs",
     "life_cycles",
+    "load_dataset",
     "load_summarizer",
     "plan_study",
     "recommend",
     "run_study",
+    "searches",
+    "start_endpoint",
     "summarize",
     "write_report",
 ]
@@ -63,6 +69,7 @@ _MODULES = {
     "Meter": "kilowit.meter",
     "MeterResult": "kilowit.meter",
     "Record": "kilowit.record",
+    "StartedEndpoint": "kilowit.endpoint",
     "Store": "kilowit.store",
     "Study": "kilowit.study",
     "Summaries": "kilowit.serving",
@@ -75,10 +82,13 @@ _MODULES = {
     "export_records": "kilowit.exchange",
     "import_runs": "kilowit.exchange",
     "life_cycles": "kilowit.report.life_cycles",
+    "load_dataset": "kilowit.dataset",
     "load_summarizer": "kilowit.serving",
     "plan_study": "kilowit.plan",
     "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",
+    "searches": "kilowit.report.searches",
+    "start_endpoint": "kilowit.endpoint",
     "summarize": "kilowit.serving",
     "write_report": "kilowit.report.write",
 }

@@ -62,6 +62,16 @@ class RuntimeSettings(Block):
     precision: str | None = Field(None, description="number format of the export; None = the runtime's first")
     num_threads: Count | None = Field(None, description="on the CPU; None = the runtime's own choice")
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``onnxruntime`` or ``onnxruntime:int8``.
+
+        >>> RuntimeSettings.parse("onnxruntime:int8").label
+        'onnxruntime int8'
+        """
+        name, _, precision = text.partition(":")
+        return cls(name=name, precision=precision or None)
+
     @property
     def label(self) -> str:
         """Name and what was asked of it, e.g. ``onnxruntime int8``."""

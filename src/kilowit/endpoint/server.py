@@ -54,7 +54,7 @@ def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: A
         record = None if source.run is None else source.run.record
         making_joule = None if record is None else making_figures(record).energy_total_joule
         for runtime in runtimes or [""]:
-            chosen = _runtime(runtime)
+            chosen = RuntimeSettings.parse(runtime) if runtime else None
             label = "" if len(runtimes) < 2 else f"-{runtime.replace(':', '-')}"
             name = _UNNAMEABLE.sub("-", f"{given or source.name}{label}").strip("-") or "model"
             if name in found:
@@ -62,13 +62,6 @@ def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: A
             load = functools.partial(load_summarizer, model, runtime=chosen, **options)
             found[name] = Served(name, load, making_joule)
     return list(found.values())
-
-
-def _runtime(written: str) -> RuntimeSettings | None:
-    if not written:
-        return None
-    name, _, precision = written.partition(":")
-    return RuntimeSettings(name=name, precision=precision or None)
 
 
 def read_token(path: Path | None, environment: Mapping[str, str], host: str) -> str | None:

@@ -7,7 +7,7 @@ The arithmetic is the plan's (`kilowit.plan.life_cycle`); here it gets measured 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +19,12 @@ from kilowit.plan.interval import Interval
 from kilowit.plan.life_cycle import PARTS, LifeCycle, life_cycle
 from kilowit.plan.maintenance import measured_efforts
 from kilowit.plan.prices import Prices
-from kilowit.record import Record
 from kilowit.report.figure_bill import Bar, bill_svg
 from kilowit.report.figure_pareto import WIDE, Canvas
 from kilowit.report.markup import Markup, standalone
 from kilowit.report.pricing import Place, Pricing
 from kilowit.report.quantity import measure, number, whole
+from kilowit.report.read_runs import RunSource, read_runs
 from kilowit.report.runs import Choice, choices_of
 from kilowit.settings import FactorSettings, MaintenanceSettings
 
@@ -33,7 +33,7 @@ Changes = MaintenanceSettings | Mapping[str, Any] | None
 
 
 def life_cycles(
-    records: Iterable[Record],
+    runs: RunSource,
     maintenance: Changes = None,
     *,
     region: str | None = None,
@@ -43,7 +43,7 @@ def life_cycles(
     """Return the working life of each choice, from the figures of its finished runs.
 
     Args:
-        records: of one or more studies, e.g. ``Store("runs").records()``.
+        runs: a store, its folder, or records of one or more studies.
         maintenance: in place of what the studies say; a mapping changes single keys, ``{"summaries_per_day": 5000}``.
             None = each study's own; a choice of a study without any is left out.
         region: prices all there instead of where its study says.
@@ -54,6 +54,7 @@ def life_cycles(
         StudyError: a key or value that `maintenance:` does not take.
         PartError: the region or machine is unknown.
     """
+    records, _ = read_runs(runs)
     measured = [record for record in records if record.imported is None]
     pricing = Pricing(measured, region=region, machine=machine, pue=pue)
     return life_cycles_of(choices_of(measured), pricing, maintenance)

@@ -34,20 +34,21 @@ class Exported:
 
 
 def export_model(
-    model: str | Path, out: str | Path, chosen: RuntimeSettings, *, factors: FactorSettings | None = None
+    model: str | Path, out: str | Path, chosen: RuntimeSettings | str, *, factors: FactorSettings | None = None
 ) -> Exported:
     """Export a model for a runtime, metered; the folder is there whole or not at all.
 
     Args:
         model: a run folder with ``model/``, a model's folder, or an id of the hub.
         out: a folder that is not there yet.
-        chosen: the runtime and its number format.
+        chosen: the runtime and its number format, as ``onnxruntime:int8`` or as a study says it.
         factors: prices the bills of the model card; None = as the run's study says.
 
     Raises:
         StoreError: `out` is there already or cannot be written, or the run kept no model.
         PartError: the runtime does not take the model, or a package is missing.
     """
+    chosen = RuntimeSettings.parse(chosen) if isinstance(chosen, str) else chosen
     out = Path(out).expanduser()
     if out.exists():
         raise StoreError("is there already", place=str(out), hint="Name a folder that is not there yet.")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-SECOND = 280  # the suite's own limit is 300
+SECOND = 900  # of one cell, on a machine that others use too
 
 
 def run_notebook(source: Path, folder: Path, parameters: dict[str, Any], environment: dict[str, str]) -> Any:

@@ -54,6 +54,7 @@ def fresh_clone(repository: Path, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_sample_goes_from_a_corpus_to_a_decision(sample: Sample) -> None:
     """Three cells, two trials with their winner, and the compressed model: seven runs with a result."""
     records = sample.runs.records()
@@ -67,6 +68,7 @@ def test_the_sample_goes_from_a_corpus_to_a_decision(sample: Sample) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_plan_of_the_sample_holds_what_was_measured(sample: Sample) -> None:
     text = sample.printed("3. Plan")
     for record in sample.runs.records():
@@ -74,6 +76,7 @@ def test_the_plan_of_the_sample_holds_what_was_measured(sample: Sample) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_tuned_learning_rate_is_that_of_the_best_trial(sample: Sample) -> None:
     (search,) = kilowit.searches(sample.runs)
     best = max(search.values)
@@ -86,6 +89,7 @@ def test_the_tuned_learning_rate_is_that_of_the_best_trial(sample: Sample) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_eight_bits_are_smaller_and_were_served(sample: Sample) -> None:
     (record,) = (record for record in sample.runs.records() if record.serving)
     whole, small = record.serving
@@ -98,6 +102,7 @@ def test_eight_bits_are_smaller_and_were_served(sample: Sample) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_endpoint_answered_with_its_bill_and_its_page(sample: Sample) -> None:
     text = sample.printed("9. Serve")
     assert "the page: What does this summary cost?" in text
@@ -106,6 +111,7 @@ def test_the_endpoint_answered_with_its_bill_and_its_page(sample: Sample) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_month_of_the_sample_adds_up(sample: Sample) -> None:
     (month,) = kilowit.life_cycles(sample.runs)
     text = sample.printed("10. What would a month")
@@ -121,6 +127,7 @@ def test_a_month_of_the_sample_adds_up(sample: Sample) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_decision_is_the_recommendation_of_the_runs(sample: Sample) -> None:
     found = kilowit.recommend(sample.runs, at_most={"latency_p95_second": 0.5}, weigh_next_runs=False)[0]
     assert found.answer is not None

@@ -135,8 +135,8 @@ def page(installed: Sequence[Installed]) -> str:
     return (
         "# What an installation takes\n\n"
         "Each line is a fresh environment with one extra alone, installed from the wheel with `constraints.txt` and\n"
-        f"looked at by `make release-check` on Linux x86-64, Python {version}, torch for CPUs. MiB of installed packages,\n"
-        "without pip.\n\n"
+        f"looked at by `make release-check` on Linux x86-64, Python {version}, torch for CPUs. MiB of installed\n"
+        "packages, without pip.\n\n"
         f"{table(installed)}"
     )
 

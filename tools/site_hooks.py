@@ -13,6 +13,7 @@ from typing import Any, Final
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 SAMPLE: Final = "sample/summarizer.py"
+SAMPLE_INDEX: Final = "sample/README.md"
 OUTSIDE: Final = "repository"  # folder of the site for files from outside docs/
 LINK: Final = re.compile(r"\]\((?P<target>\.\./[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 
@@ -34,7 +35,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     for path, target in _outside(page.file.src_uri, markdown):
         up = "../" * page.file.src_uri.count("/")
         markdown = markdown.replace(f"]({target}", f"]({up}{OUTSIDE}/{path}")
-    return markdown.replace("sample/summarizer.py)", "sample/summarizer.md)")
+    return markdown.replace("](summarizer.py)", "](summarizer.md)") if page.file.src_uri == SAMPLE_INDEX else markdown
 
 
 def sample_page(source: str) -> str:

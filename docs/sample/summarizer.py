@@ -201,13 +201,14 @@ sorted(path.name for path in exported.iterdir())
 document = kilowit.load_dataset(corpus).test.documents[0]
 with kilowit.start_endpoint({"sample": exported}, store=Path(folder) / "serving") as endpoint:
     answer = endpoint.summarize(document)
-    page = endpoint.page()
+    page, today = endpoint.page(), endpoint.totals()["today"]["requests"]
 
 bill = answer["bill"]
 print("document:", document[:300])
 print("summary: ", answer["summaries"][0]["text"])
 print(f"{measure(bill['energy_joule'], 'energy')}, {measure(answer['latency_second'], 'time')}")
 print("the page:", page[page.index("<h1>") + 4 : page.index("</h1>")])
+print(f"it counts today: {today['num_documents']} summary, {measure(today['joule'], 'energy')} on requests")
 
 # %% [markdown]
 # ## 10. What would a month of it cost?

@@ -17,7 +17,7 @@ import pytest
 
 import kilowit
 
-LIGHT = "metrics"
+LIGHT = "serve"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def built(release: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def test_the_extras_that_are_tried_are_those_of_the_project(release: ModuleType) -> None:
-    assert {"train", "onnx", "serve", LIGHT} <= set(release.extras())
+    assert {"train", "onnx", LIGHT} <= set(release.extras())
     assert "test" not in release.extras()
 
 
@@ -79,4 +79,4 @@ def test_base_and_a_light_extra_install_alone_and_doctor_is_content(
     assert release.lost(base, light) == []
     assert light.size_byte > base.size_byte > 5 * 2**20
     assert light.num_packages > base.num_packages
-    assert "`kilowit[metrics]`" in release.page(installed)
+    assert "`kilowit[serve]`" in release.page(installed)

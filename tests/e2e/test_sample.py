@@ -107,6 +107,7 @@ def test_the_endpoint_answered_with_its_bill_and_its_page(sample: Sample) -> Non
     text = sample.printed("9. Serve")
     assert "the page: What does this summary cost?" in text
     assert "summary: " in text
+    assert "it counts today: 1 summary" in text
     assert (sample.runs.path / "serving").is_dir()
 
 

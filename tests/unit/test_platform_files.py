@@ -73,7 +73,7 @@ def test_the_steps_of_the_image_build_an_installation_that_runs(repository: Path
             place = Path(value)
         elif kind == "ARG":
             name, _, default = value.partition("=")
-            build.environment[name] = {"EXTRAS": "metrics"}.get(name, default)
+            build.environment[name] = {"EXTRAS": "serve"}.get(name, default)
         elif kind == "COPY":
             build.copy(value.split(), place)
         elif kind == "RUN":

@@ -13,7 +13,7 @@ from kilowit.settings import RuntimeSettings
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     with (
-        pytest.raises(ExecutorError, match="did not start: .*nothing-here"),
+        pytest.raises(ExecutorError, match=r"did not start: .*nothing-here"),
         start_endpoint({"a": tmp_path / "nothing-here"}, store=tmp_path / "books"),
     ):
         raise AssertionError("it must not be entered")

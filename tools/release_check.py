@@ -131,13 +131,15 @@ def table(installed: Sequence[Installed]) -> str:
 
 def page(installed: Sequence[Installed]) -> str:
     """Return the page that records them."""
+    left_out = [name for name in extras() if name not in {one.extra for one in installed}]
+    rest = f"\nNot tried in that run: {', '.join(f'`{name}`' for name in left_out)}.\n" if left_out else ""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
         "# What an installation takes\n\n"
         "Each line is a fresh environment with one extra alone, installed from the wheel with `constraints.txt` and\n"
         f"looked at by `make release-check` on Linux x86-64, Python {version}, torch for CPUs. MiB of installed\n"
         "packages, without pip.\n\n"
-        f"{table(installed)}"
+        f"{table(installed)}{rest}"
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 import kilowit
 from kilowit.plan.life_cycle import PARTS
 from kilowit.report.quantity import measure
-from notebook import printed, run_notebook
+from sample_notebook import printed, run_notebook
 
 NOTEBOOK = "docs/sample/summarizer.py"
 NEEDED = ("jupytext", "nbclient", "ipykernel", "torch", "transformers", "onnx", "onnxruntime", "fastapi", "uvicorn")

@@ -9,7 +9,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 SHARED ?= ../shared
 CARDS ?= $(basename $(notdir $(wildcard studies/cards/*.yaml)))
 
-.PHONY: demo test check unit gpu-study gpu-cards gpu-data docs clean
+.PHONY: demo test check unit gpu-study gpu-cards gpu-data docs site release-check clean
 
 demo: $(VENV)/.train  ## run studies/quickstart.yaml on real text on this machine's CPU
 	$(BIN)/kilowit run studies/quickstart.yaml --store runs/quickstart
@@ -41,6 +41,12 @@ gpu-data:  ## copy the corpora and the tokenizer that the GPU studies read from 
 
 docs: $(VENV)/.test  ## write docs/reference and docs/methods anew from the code
 	$(BIN)/python tools/build_docs.py
+
+site: $(VENV)/.test  ## build the documentation into build/site; a broken link ends it
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+release-check: $(VENV)/.test  ## build sdist and wheel, install each extra alone in a fresh environment, record sizes
+	$(BIN)/python tools/release_check.py --write docs/reference/install-sizes.md
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "kilowit needs Python 3.11 or newer: none found on PATH. Set PYTHON=/path/to/python3.11."; exit 1; }

@@ -32,6 +32,7 @@ BLOCKS: Final = {
     "factors": settings.FactorSettings,
     "budget": settings.BudgetSettings,
     "mirror": settings.MirrorSettings,
+    "maintenance": settings.MaintenanceSettings,
     "exclude": study.Exclude,
     "search": study_search.SearchSettings,
 }

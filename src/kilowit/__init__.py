@@ -13,7 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kilowit.dataset import describe_dataset
+    from kilowit.dataset import describe_dataset, load_dataset
+    from kilowit.endpoint import StartedEndpoint, start_endpoint
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.exchange import export_records, import_runs
     from kilowit.meter import Meter, MeterResult
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from kilowit.plan import plan_study
     from kilowit.record import Record
     from kilowit.report.compare import compare
+    from kilowit.report.life_cycles import Drawing, draw_life_cycles, life_cycles
     from kilowit.report.recommend import recommend
+    from kilowit.report.searches import searches
     from kilowit.report.write import write_report
     from kilowit.run.coordinator import run_study
     from kilowit.serving import Bill, Summaries, Summarizer, export_model, export_pyfunc, load_summarizer, summarize
@@ -31,52 +34,66 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Bill",
+    "Drawing",
     "Evaluation",
     "Meter",
     "MeterResult",
     "Record",
+    "StartedEndpoint",
     "Store",
     "Study",
     "Summaries",
     "Summarizer",
     "compare",
     "describe_dataset",
+    "draw_life_cycles",
     "evaluate",
     "export_model",
     "export_pyfunc",
     "export_records",
     "import_runs",
+    "life_cycles",
+    "load_dataset",
     "load_summarizer",
     "mirror_runs",
     "plan_study",
     "recommend",
     "run_study",
+    "searches",
+    "start_endpoint",
     "summarize",
     "write_report",
 ]
 
 _MODULES = {
     "Bill": "kilowit.serving",
+    "Drawing": "kilowit.report.life_cycles",
     "Evaluation": "kilowit.evaluation",
     "Meter": "kilowit.meter",
     "MeterResult": "kilowit.meter",
     "Record": "kilowit.record",
+    "StartedEndpoint": "kilowit.endpoint",
     "Store": "kilowit.store",
     "Study": "kilowit.study",
     "Summaries": "kilowit.serving",
     "Summarizer": "kilowit.serving",
     "compare": "kilowit.report.compare",
     "describe_dataset": "kilowit.dataset",
+    "draw_life_cycles": "kilowit.report.life_cycles",
     "evaluate": "kilowit.evaluation",
     "export_model": "kilowit.serving",
     "export_pyfunc": "kilowit.serving",
     "export_records": "kilowit.exchange",
     "import_runs": "kilowit.exchange",
+    "life_cycles": "kilowit.report.life_cycles",
+    "load_dataset": "kilowit.dataset",
     "load_summarizer": "kilowit.serving",
     "mirror_runs": "kilowit.mirror",
     "plan_study": "kilowit.plan",
     "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",
+    "searches": "kilowit.report.searches",
+    "start_endpoint": "kilowit.endpoint",
     "summarize": "kilowit.serving",
     "write_report": "kilowit.report.write",
 }

@@ -19,13 +19,14 @@ from pydantic import ValidationError
 from kilowit.errors import StoreError
 from kilowit.parts.method import MethodCall
 from kilowit.parts.metric import MetricCall
-from kilowit.settings import FactorSettings, Settings
+from kilowit.settings import FactorSettings, MaintenanceSettings, Settings
 
 KEY_VERSION: Final = 1  # raise it when the same words begin to mean another result
 _FIELDS: Final = frozenset({
     "study_name", "model", "dataset", "recipe", "methods", "hardware", "seed", "settings", "metrics", "factors",
     "metric_signatures", "content",
 })  # fmt: skip
+_OPTIONAL: Final = frozenset({"search", "maintenance"})
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Cell:
     metric_signatures: tuple[str, ...] = ()
     content: dict[str, str] = field(default_factory=dict)
     search: dict[str, Any] | None = None  # which trial of which search it is; not part of the key
+    maintenance: MaintenanceSettings | None = None  # how its working life is priced; not part of the key
 
     @cached_property
     def key(self) -> str:
@@ -90,6 +92,7 @@ class Cell:
             "metric_signatures": list(self.metric_signatures),
             "content": self.content,
             **({} if self.search is None else {"search": self.search}),
+            **({} if self.maintenance is None else {"maintenance": self.maintenance.model_dump(mode="json")}),
         }
 
     @classmethod
@@ -99,8 +102,9 @@ class Cell:
         Raises:
             StoreError: a field is missing, unknown or wrong.
         """
-        if wrong := sorted(_FIELDS.symmetric_difference(value) - {"search"}):
+        if wrong := sorted(_FIELDS.symmetric_difference(value) - _OPTIONAL):
             raise StoreError(f"fields missing or unknown: {', '.join(wrong)}", place=place, hint=_CORRUPT_HINT)
+        life = value.get("maintenance")
         try:
             return cls(
                 study_name=str(value["study_name"]),
@@ -116,6 +120,7 @@ class Cell:
                 metric_signatures=tuple(value["metric_signatures"]),
                 content=dict(value["content"]),
                 search=dict(value["search"]) if "search" in value else None,
+                maintenance=None if life is None else MaintenanceSettings.model_validate(life),
             )
         except (ValidationError, TypeError, ValueError, KeyError) as error:
             raise StoreError(f"not a cell ({error})", place=place, hint=_CORRUPT_HINT) from error

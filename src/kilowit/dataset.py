@@ -52,11 +52,33 @@ def describe_dataset(
         0.772
     """
     spec = _read_spec(dataset, overrides)
-    module = parts.load("datasets", spec["name"])
     loaded = None if tokenizer is None else _load_tokenizer(tokenizer)
-    corpus: Corpus = module.load(module.Options.model_validate({k: v for k, v in spec.items() if k != "name"}))
+    corpus = _load(spec)
     lengths = None if loaded is None else _token_lengths(corpus, loaded, whole=whole)
     return dataset_facts(corpus, lengths, max_source=max_source, max_target=max_target, whole=whole)
+
+
+def load_dataset(dataset: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = ()) -> Corpus:
+    """Return the texts of a dataset as a study would see them: ``train``, ``validation`` and ``test``.
+
+    Args:
+        dataset: as for `describe_dataset`.
+        overrides: assignments of options.
+
+    Raises:
+        KilowitError: as `describe_dataset`.
+
+    Example:
+        >>> load_dataset("pairs.jsonl").test.documents[0]  # doctest: +SKIP
+        'A long text.'
+    """
+    return _load(_read_spec(dataset, overrides))
+
+
+def _load(spec: Mapping[str, Any]) -> Corpus:
+    module = parts.load("datasets", spec["name"])
+    corpus: Corpus = module.load(module.Options.model_validate({k: v for k, v in spec.items() if k != "name"}))
+    return corpus
 
 
 def _read_spec(dataset: str | Path | Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

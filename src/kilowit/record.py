@@ -28,6 +28,11 @@ PHASES: Final = (
 )  # fmt: skip
 # What it takes to have a model: all that a cell does before it predicts, but the idle baseline and downloads.
 MAKING: Final = ("prepare", "load", "warmup", "compress", "train", "validate", "save")
+# The trial of the runtimes, which has tables of its own.
+SERVING: Final = ("serve", "serve_export", "serve_load", "serve_warmup", "serve_reference")
+# The meter's own baseline, what is paid once a machine rather than once a run, and that trial. Billed, but no merit of
+# what was run.
+NOT_OF_A_RUN: Final = frozenset({"idle", "download", *SERVING})
 DEVICES: Final = ("gpu", "cpu", "dram", "other")
 
 

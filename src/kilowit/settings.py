@@ -63,6 +63,16 @@ class RuntimeSettings(Block):
     precision: str | None = Field(None, description="number format of the export; None = the runtime's first")
     num_threads: Count | None = Field(None, description="on the CPU; None = the runtime's own choice")
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``onnxruntime`` or ``onnxruntime:int8``.
+
+        >>> RuntimeSettings.parse("onnxruntime:int8").label
+        'onnxruntime int8'
+        """
+        name, _, precision = text.partition(":")
+        return cls(name=name, precision=precision or None)
+
     @property
     def label(self) -> str:
         """Name and what was asked of it, e.g. ``onnxruntime int8``."""
@@ -131,6 +141,48 @@ class ServeSettings(Block):
         for what, values in (("runtimes", [r.label for r in self.runtimes]), ("scenarios", self.scenarios)):
             if repeated := [value for i, value in enumerate(values) if value in values[:i]]:
                 raise ValueError(f'"{repeated[0]}" stands twice in {what}')
+        return self
+
+
+Days = Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)]
+
+
+class MaintenanceSettings(Block):
+    """The working life of a summarizer: load, upkeep, retraining. It is priced from what runs took; nothing runs it.
+
+    The plan and the report set it beside every choice: what training, retraining, drift checks, serving and idling
+    take over `horizon_day`.
+    """
+
+    horizon_day: Days = Field(365.0, description="length of the life that is priced")
+    summaries_per_day: NonNegative = Field(1000.0, description="load: summaries asked for a day, on average")
+    scenario: Literal["single_stream", "fixed_batch", "offline"] = Field(
+        "single_stream",
+        description="how they are asked for, and the scenario of serve: whose figures count. random_arrivals is none "
+        "of them: it idles between requests, and idling is priced apart",
+    )
+    runtime: Runtime | None = Field(
+        None,
+        description="of serve.runtimes; None = the one that took least energy a summary (in a plan that knows no "
+        "run: the first); without serve: prediction's own figures count",
+    )
+    endpoint_hour_per_day: Annotated[float, Field(ge=0, le=24)] = Field(
+        24.0, description="hours a day that the endpoint is kept up, busy or idle; 0 = up only while it writes"
+    )
+    max_utilization_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7, description="machines are added so that none is busy for a larger share of those hours"
+    )
+    retrain_every_day: Days | None = Field(90.0, description="None = no schedule")
+    drift_check_every_day: Days | None = Field(7.0, description="None = never checked")
+    drift_check_documents: Count = Field(200, description="documents that a check summarizes and scores")
+    drift_retrain_fraction: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of checks that are expected to call for a retraining, besides the schedule"
+    )
+
+    @model_validator(mode="after")
+    def _check_hours(self) -> Self:
+        if 0 < self.endpoint_hour_per_day < 0.1:
+            raise ValueError(f"endpoint_hour_per_day {self.endpoint_hour_per_day} is below 0.1; 0 = never kept up")
         return self
 
 

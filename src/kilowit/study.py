@@ -25,6 +25,7 @@ from kilowit.settings import (
     Block,
     BudgetSettings,
     FactorSettings,
+    MaintenanceSettings,
     MeasureSettings,
     MirrorSettings,
     PredictSettings,
@@ -44,7 +45,7 @@ from kilowit.study_parts import (
     read_metric,
 )
 from kilowit.study_search import Search, SearchSettings, check_template, read_search
-from kilowit.study_serving import check_runtimes
+from kilowit.study_serving import check_maintenance, check_runtimes
 from kilowit.study_yaml import DocumentPath, override, parse_document, read_text, study_error
 
 MAX_CELLS: Final = 10_000  # beyond it somebody mistyped a list; split the study
@@ -89,6 +90,9 @@ class StudyDocument(Block):
     factors: FactorSettings = FactorSettings()
     budget: BudgetSettings = BudgetSettings()
     mirror: MirrorSettings | None = Field(None, description="shown in MLflow too, live; absent = not")
+    maintenance: MaintenanceSettings | None = Field(
+        None, description="load, drift checks and retraining of a working life; absent = not priced"
+    )
     search: SearchSettings | None = Field(None, description="tune settings instead of running each cell once")
 
 
@@ -104,6 +108,7 @@ class Study:
     factors: FactorSettings
     budget: BudgetSettings
     place: str
+    maintenance: MaintenanceSettings | None = None
     search: Search | None = None  # each trained cell is the template of one
     notes: tuple[str, ...] = ()  # what its author should know and what stops nothing
     mirror: MirrorSettings | None = None
@@ -204,12 +209,13 @@ def _read(reading: Reading) -> Study:
     search = _search(reading, top, cells, [name for metric in metrics for name in metric.call.score_names])
     if not reading.problems:
         check_runtimes(reading, cells)
+        check_maintenance(reading, top.maintenance, top.serve)
     if reading.problems:
         raise study_error(reading.problems)
     return Study(
         name=top.name, description=top.description, cells=cells, settings=cells[0].settings,
-        metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place, search=search,
-        notes=tuple(reading.notes), mirror=top.mirror,
+        metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place,
+        maintenance=top.maintenance, search=search, notes=tuple(reading.notes), mirror=top.mirror,
     )  # fmt: skip
 
 
@@ -320,6 +326,7 @@ def _expand(reading: Reading, top: StudyDocument, axes: _Axes, metrics: tuple[Me
             study_name=top.name, model=model, dataset=dataset, recipe=recipe, methods=axes.recipes.get(recipe, ()),
             hardware=hardware, seed=seed, settings=settings, metrics=written, factors=top.factors,
             metric_signatures=signatures, content=_content_of(reading, model, dataset),
+            maintenance=top.maintenance,
         )  # fmt: skip
 
     cells: list[Cell] = []

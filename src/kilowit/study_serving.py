@@ -9,7 +9,7 @@ from kilowit.errors import PartError
 from kilowit.parts import catalogue
 from kilowit.parts.method import plan_settings
 from kilowit.parts.runtime_support import check_runtime
-from kilowit.settings import RuntimeSettings, Settings
+from kilowit.settings import MaintenanceSettings, RuntimeSettings, ServeSettings, Settings
 from kilowit.study_parts import Reading
 from kilowit.study_yaml import DocumentPath
 
@@ -34,6 +34,25 @@ def check_runtimes(reading: Reading, cells: Iterable[Cell]) -> None:
             except PartError as error:
                 way_out = f" Or exclude {{model: {name}}}." if family is not None and family in error.message else ""
                 reading.fault(path, f"{error.message}. {error.hint}{way_out}")
+
+
+def check_maintenance(reading: Reading, asked: MaintenanceSettings | None, served: ServeSettings | None) -> None:
+    """Note a problem where a working life is to be priced by a runtime or a scenario that is not served."""
+    if asked is None:
+        return
+    if served is None:
+        if asked.runtime is not None:
+            hint = f"Add serve: {{runtimes: [{asked.runtime.name}]}}, or leave the runtime out."
+            reading.fault(("maintenance", "runtime"), f"nothing is served, so no runtime has figures. {hint}")
+        return
+    if asked.runtime is not None and asked.runtime not in served.runtimes:
+        known = ", ".join(chosen.label for chosen in served.runtimes)
+        message = f'"{asked.runtime.label}" is not among serve.runtimes ({known}). Take one of them, as it is there.'
+        reading.fault(("maintenance", "runtime"), message)
+    if asked.scenario not in served.scenarios:
+        message = f'"{asked.scenario}" is not among serve.scenarios. Add it there, or take one of them.'
+        at_key = "scenario" in (reading.document.value.get("maintenance") or {})
+        reading.fault(("maintenance", "scenario") if at_key else ("maintenance",), message)
 
 
 def _named(settings: Settings) -> list[tuple[DocumentPath, RuntimeSettings]]:

@@ -86,6 +86,9 @@ def plan(
     when: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Hourly gCO2e/kWh by region (csv): say when and where is best.")
     ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the working lives that maintenance: asks for (svg).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what a study will take, before spending it: time, energy, CO2e, cost, memory, disk.
@@ -102,6 +105,8 @@ def plan(
     own = asked.factors
     timing = None if when is None else best_windows(planned.total, when, region=own.region, pue=own.pue)
     views.show_plan(planned, timing, as_json=as_json)
+    if figure is not None:
+        views.show_drawn(planned, figure)
     planned.require_affordable()
 
 
@@ -222,6 +227,9 @@ def report(
     machine: Machine = None,
     pue: Annotated[float | None, typer.Option(metavar="NUMBER", min=1, max=5, help="PUE of the site.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to write it; else RUNS/report.")] = None,
+    maintenance: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="Price the working life otherwise; repeatable.")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a store; another region or machine re-prices old runs.
@@ -232,7 +240,7 @@ def report(
     from kilowit.settings import FactorSettings
 
     priced = FactorSettings(region=region, machine=machine, pue=pue)
-    running.report(store, out, study_name=study, factors=priced, as_json=as_json)
+    running.report(store, out, study_name=study, factors=priced, as_json=as_json, maintenance=maintenance)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from kilowit.cell import Cell
 from kilowit.console import say, show, show_json, show_table
@@ -20,6 +21,7 @@ from kilowit.run.progress import make_progress
 from kilowit.settings import FactorSettings
 from kilowit.store import Store
 from kilowit.study import Study
+from kilowit.study_yaml import parse_document
 
 NO_FACTORS = FactorSettings()  # price every record where its own study says
 
@@ -61,13 +63,19 @@ def _forecast(study: Study, store: Store) -> Forecast | None:
 
 
 def report(
-    folder: Path, out: Path | None, *, study_name: str | None, factors: FactorSettings, as_json: bool
+    folder: Path,
+    out: Path | None,
+    *,
+    study_name: str | None,
+    factors: FactorSettings,
+    as_json: bool,
+    maintenance: Sequence[str] = (),
 ) -> ReportFiles:
     """Write the report of a store and show its answer and where it is.
 
     Raises:
         StoreError: the store has no runs, or the folder cannot be written.
-        StudyError: no run of a study of that name.
+        StudyError: no run of a study of that name, or a change to `maintenance:` that it does not take.
         PartError: the region or machine is unknown.
     """
     store = Store(folder)
@@ -80,9 +88,26 @@ def report(
         machine=factors.machine,
         pue=factors.pue,
         predictions=predictions,
+        maintenance=_changes(maintenance),
     )
     _show_report(files, as_json=as_json)
     return files
+
+
+def _changes(assignments: Sequence[str]) -> dict[str, Any] | None:
+    """Read ``summaries_per_day=5000``, its value as in a study; None where nothing is changed.
+
+    Raises:
+        StudyError: no assignment, or its value is not YAML.
+    """
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, _ = assignment.partition("=")
+        if not equals or not name.strip():
+            hint = "Example: --maintenance summaries_per_day=5000"
+            raise StudyError(f'"{assignment}" is no assignment', place="--maintenance", hint=hint)
+        changes |= parse_document(assignment.replace("=", ": ", 1), "--maintenance").value
+    return changes or None
 
 
 def _records_of(store: Store, study_name: str | None) -> list[Record]:

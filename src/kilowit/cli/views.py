@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kilowit.doctor import Finding
     from kilowit.imported import ImportFacts
     from kilowit.opinion import SecondOpinion
-    from kilowit.plan import CellPlan, Estimate, Interval, Plan, Timing
+    from kilowit.plan import CellPlan, Estimate, Interval, LifeCycle, Plan, Timing
     from kilowit.store import Store
     from kilowit.study import Study
 
@@ -54,6 +54,8 @@ def show_plan(plan: Plan, timing: Timing | None = None, *, as_json: bool) -> Non
         say(f"note: {note}")
     for limit in plan.limits:
         say(f"budget {limit}")
+    if plan.life_cycles and not as_json:
+        _show_life_cycles(plan.life_cycles)
     if timing is not None and not as_json:
         _show_timing(timing)
 
@@ -70,6 +72,37 @@ def _show_timing(timing: Timing) -> None:
     show_table(columns, rows)
     if timing.saved_fraction is not None:
         say(f"the best of them saves {100 * timing.saved_fraction:.0f} % of starting at once in the study's region")
+
+
+def _show_life_cycles(cycles: Sequence[LifeCycle]) -> None:
+    """Show a working life a line: the energy of each part, then what the whole takes."""
+    first = cycles[0].maintenance
+    load = f"{first.summaries_per_day:,.10g} summaries a day"
+    say(f"\na working life: {first.horizon_day:g} days, {load}; likely (low–high)")
+    rows = [
+        (
+            cycle.label,
+            cycle.served_by,
+            *(_range(part.energy_total_joule, "energy_wh") for part in (*cycle.parts, cycle.total)),
+            _range(cycle.total.co2e_kg, "mass"),
+            _range(cycle.total.cost_usd, "money"),
+        )
+        for cycle in cycles
+    ]
+    show_table(("choice", "served by", *(part.name for part in cycles[0].parts), "all", "CO2e", "cost"), rows)
+    for note in dict.fromkeys(f"{cycle.label}: {note}" for cycle in cycles for note in cycle.notes):
+        say(f"note: {note}")
+
+
+def show_drawn(plan: Plan, path: Path) -> None:
+    """Draw the working lives of a plan into a file, and say where.
+
+    Raises:
+        StudyError: the study has no `maintenance:`, or no energy is known.
+    """
+    from kilowit.report.life_cycles import draw_life_cycles
+
+    say(f"drawn: {draw_life_cycles(plan.life_cycles).save(path)}")
 
 
 def _basis(cell: CellPlan) -> str:
@@ -101,13 +134,15 @@ def _ranged(low: float | None, likely: float | None, high: float | None, kind: K
     """Write a value and, in the same unit, its interval."""
     if likely is None:
         return UNKNOWN
-    unit = unit_for(kind, [likely])
+    unit = unit_for(kind, [likely or high or 0.0])
     ends = (
         ""
         if low is None or high is None or low == high
         else "–".join(write(x, kind, unit, digits) for x in (low, high))
     )
-    return f"{write(likely, kind, unit, digits)} {unit.name}" + (f"\n({ends})" if ends else "")
+    return f"{write(likely, kind, unit, digits)} {unit.name if likely or high else ''}".strip() + (
+        f"\n({ends})" if ends else ""
+    )
 
 
 def show_status(store: Store, *, as_json: bool) -> None:

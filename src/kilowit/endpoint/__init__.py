@@ -10,5 +10,17 @@ from kilowit.endpoint.engine import Engine
 from kilowit.endpoint.job import Answer, Cost, Refused
 from kilowit.endpoint.server import Served, models_to_serve, serve
 from kilowit.endpoint.settings import EndpointSettings
+from kilowit.endpoint.started import StartedEndpoint, start_endpoint
 
-__all__ = ["Answer", "Cost", "EndpointSettings", "Engine", "Refused", "Served", "models_to_serve", "serve"]
+__all__ = [
+    "Answer",
+    "Cost",
+    "EndpointSettings",
+    "Engine",
+    "Refused",
+    "Served",
+    "StartedEndpoint",
+    "models_to_serve",
+    "serve",
+    "start_endpoint",
+]

@@ -65,7 +65,7 @@ def named_models(models: Sequence[str], runtimes: Sequence[str]) -> list[Named]:
             name = _UNNAMEABLE.sub("-", f"{given or source.name}{label}").strip("-") or "model"
             if name in found:
                 raise StudyError(f'two models would be named "{name}"', hint="Name them: news=FOLDER dialogue=FOLDER.")
-            found[name] = Named(name, model, source, _runtime(runtime))
+            found[name] = Named(name, model, source, RuntimeSettings.parse(runtime) if runtime else None)
     return list(found.values())
 
 
@@ -86,13 +86,6 @@ def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: A
         load = functools.partial(load_summarizer, named.model, runtime=named.runtime, **options)
         found.append(Served(named.name, load, making_joule))
     return found
-
-
-def _runtime(written: str) -> RuntimeSettings | None:
-    if not written:
-        return None
-    name, _, precision = written.partition(":")
-    return RuntimeSettings(name=name, precision=precision or None)
 
 
 def read_token(path: Path | None, environment: Mapping[str, str], host: str) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from kilowit.plan.estimate import CellPlan, Estimate, Limit, Plan
 from kilowit.plan.hardware import Hardware, hardware
 from kilowit.plan.interval import Interval
+from kilowit.plan.life_cycle import LifeCycle, LifePart
 from kilowit.plan.study_plan import plan_study
 from kilowit.plan.when import Timing, Window, best_windows
 
@@ -16,6 +17,8 @@ __all__ = [
     "Estimate",
     "Hardware",
     "Interval",
+    "LifeCycle",
+    "LifePart",
     "Limit",
     "Plan",
     "Timing",

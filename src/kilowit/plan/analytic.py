@@ -6,6 +6,7 @@ to ten is what a formula knows of a run that nobody has made. A probe or one ear
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -68,13 +69,13 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
     return phases | ready | {"train": train, "validate": validate, "predict": predict}
 
 
-def energy_joule(phases: dict[str, Interval], hardware: Hardware, num_ranks: int = 1) -> Interval:
-    """Return the joules of all phases, by the power that each draws; `num_ranks` GPUs train."""
-    total = Interval.exactly(0.0)
+def phase_joules(phases: Mapping[str, Interval], hardware: Hardware, num_ranks: int = 1) -> dict[str, Interval]:
+    """Return the joules of each phase, by the power that it draws; `num_ranks` GPUs train."""
+    joules = {}
     for name, second in phases.items():
         busy = "predict" if name.startswith("serve") else name  # the same work
-        total = total + second * (hardware.idle_watt() if name == "idle" else hardware.busy_watt(busy, num_ranks))
-    return total
+        joules[name] = second * (hardware.idle_watt() if name == "idle" else hardware.busy_watt(busy, num_ranks))
+    return joules
 
 
 def _compress_second(work: Workload, hardware: Hardware, rate: Interval, train_rate: Interval | None) -> Interval:

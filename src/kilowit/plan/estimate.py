@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from kilowit.errors import PlanError
 from kilowit.plan.interval import Interval, add_up
+from kilowit.plan.life_cycle import LifeCycle
 
 Basis = Literal["record", "records", "probe", "analytic"]
 Fit = Literal["yes", "unsure", "no"]
@@ -27,15 +28,17 @@ class Estimate:
     memory_host_byte: Interval | None
     disk_byte: Interval | None  # kept after the run: run folder, model, download
     phase_second: Mapping[str, Interval] = field(default_factory=dict)
+    phase_joule: Mapping[str, Interval] = field(default_factory=dict)  # a phase without is unknown
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON."""
-        names = [name for name in self.__dataclass_fields__ if name not in ("basis", "phase_second")]
+        names = [name for name in self.__dataclass_fields__ if name not in ("basis", "phase_second", "phase_joule")]
         values: dict[str, Interval | None] = {name: getattr(self, name) for name in names}
         return {
             "basis": self.basis,
             **{name: None if value is None else value.to_dict() for name, value in values.items()},
             "phase_second": {name: value.to_dict() for name, value in self.phase_second.items()},
+            "phase_joule": {name: value.to_dict() for name, value in self.phase_joule.items()},
         }
 
 
@@ -100,6 +103,7 @@ class Plan:
     limits: tuple[Limit, ...] = ()
     factor_ids: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    life_cycles: tuple[LifeCycle, ...] = ()  # one a choice, where the study has maintenance:
 
     @property
     def over_budget(self) -> tuple[Limit, ...]:
@@ -140,6 +144,7 @@ class Plan:
             "factor_ids": list(self.factor_ids),
             "notes": list(self.notes),
             "cells": [cell.to_dict() for cell in self.cells],
+            "life_cycles": [cycle.to_dict() for cycle in self.life_cycles],
         }
 
 

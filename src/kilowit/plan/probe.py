@@ -98,8 +98,10 @@ def _figures(record: Record, work: Workload, hardware: Hardware) -> Measured:
             seen = seconds[name]
             seconds[name] = Interval(seen.low / (WARM_UP_FACTOR / PROBE_FACTOR), seen.likely, seen.high)
     seconds["idle"] = Interval.exactly(work.settings.measure.idle_second)
-    energy = measured.energy_joule
+    energy, joules = measured.energy_joule, measured.phase_joule
     if energy is not None:
+        idle = hardware.idle_watt() * seconds["idle"]
         low = energy.low / (WARM_UP_FACTOR / PROBE_FACTOR)
-        energy = Interval(low, energy.likely, energy.high) + hardware.idle_watt() * seconds["idle"]
-    return dataclasses.replace(measured, phase_second=seconds, energy_joule=energy, disk_byte=None)
+        energy = Interval(low, energy.likely, energy.high) + idle
+        joules = {**joules, "idle": idle}
+    return dataclasses.replace(measured, phase_second=seconds, energy_joule=energy, phase_joule=joules, disk_byte=None)

@@ -34,6 +34,7 @@ class Measured:
 
     phase_second: dict[str, Interval]
     energy_joule: Interval | None
+    phase_joule: dict[str, Interval]
     memory_gpu_byte: Interval | None
     memory_host_byte: Interval | None
     disk_byte: Interval | None
@@ -97,10 +98,11 @@ def combine(runs: list[tuple[list[PhaseFigures], float]]) -> Measured:
     """Put runs of one cell together: least, median and most of each phase, each run widened by its factor."""
     names = list(dict.fromkeys(phase.phase for phases, _ in runs for phase in phases))
     seconds = {name: _span(runs, lambda p, n=name: p.wall_second if p.phase == n else None) for name in names}
-    known = [energy for name in names if (energy := _energy(runs, name)) is not None]
+    joules = {name: energy for name in names if (energy := _energy(runs, name)) is not None}
     return Measured(
         phase_second={name: second for name, second in seconds.items() if second is not None},
-        energy_joule=add_up(known) if known else None,
+        energy_joule=add_up(joules.values()) if joules else None,
+        phase_joule=joules,
         memory_gpu_byte=_peak(runs, "memory_gpu_max_byte"),
         memory_host_byte=_peak(runs, "memory_host_max_byte"),
         disk_byte=_total(runs, "disk_kept_byte"),

@@ -66,6 +66,18 @@ def serve_seconds(work: Workload, hardware: Hardware, rate: Interval) -> dict[st
     }
 
 
+def second_per_summary(
+    work: Workload, chosen: RuntimeSettings, scenario: ScenarioName, hardware: Hardware
+) -> Interval | None:
+    """Return the seconds of one summary on a runtime in a scenario; None where the model's size is unknown."""
+    settings, rate = work.settings.serve, hardware.flop_per_second(work.precision)
+    if settings is None or work.size is None or rate is None:
+        return None
+    n = work.num_test_examples.at_most(settings.num_documents)
+    all_of_them = _once(replace(work, num_test_examples=n), scenario, settings, hardware, rate)
+    return _of_runtime(chosen, all_of_them) * (1 / n.likely)
+
+
 def lack_of_runtimes(work: Workload, hardware: Hardware) -> str | None:
     """Say what the hardware lacks for the runtimes of a cell, or None. Packages are looked for on this machine only."""
     for chosen in work.settings.runtimes:

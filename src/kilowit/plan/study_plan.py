@@ -10,22 +10,23 @@ from typing import Final
 from kilowit import factors
 from kilowit.cell import Cell
 from kilowit.errors import PlanError
-from kilowit.factors import Factor
 from kilowit.factors.derive import derive_figures
-from kilowit.factors.machines import EMBODIED_LIFETIME_SECOND
 from kilowit.parts.method import require_machine
-from kilowit.plan.analytic import energy_joule, phase_seconds
+from kilowit.plan.analytic import phase_joules, phase_seconds
 from kilowit.plan.estimate import CellPlan, Estimate, Fit, Limit, Plan, total_of
 from kilowit.plan.hardware import Hardware, hardware
 from kilowit.plan.interval import Interval, add_up
+from kilowit.plan.life_cycle import Efforts
+from kilowit.plan.maintenance import life_cycles, planned_efforts
 from kilowit.plan.memory import USABLE_FRACTION, disk_byte, gpu_memory_byte, host_memory_byte
+from kilowit.plan.prices import Prices
 from kilowit.plan.probe import ProbeResult, probe
 from kilowit.plan.records import Measured, from_records, on_hardware, train_rate
 from kilowit.plan.search_plan import plan_of_search
 from kilowit.plan.serving import lack_of_runtimes, serve_seconds, with_runtimes
 from kilowit.plan.workload import Workload, workload
 from kilowit.record import Record
-from kilowit.settings import FactorSettings
+from kilowit.settings import MaintenanceSettings
 from kilowit.store import Store
 from kilowit.study import Study
 
@@ -60,7 +61,7 @@ def plan_study(
     if probe and not target.is_here:
         raise PlanError("a probe runs on this machine", hint="Leave out --machine and --gpu, or --probe.")
     records = [record for record in store.records() if record.imported is None]  # others' meters foretell nothing here
-    prices = _Prices.of(study.factors, _billed(study.factors.machine, machine, gpu))
+    prices = Prices.of(study.factors, _billed(study.factors.machine, machine, gpu))
     planner = _Planner(study, target, prices, on_hardware(records, target), probe)
     done = {r.cell_key: r for r in records if r.status == "finished"}
     cells = tuple(planner.cell(cell, done.get(cell.key)) for cell in study.cells)
@@ -71,6 +72,7 @@ def plan_study(
         )
     left = [cell.estimate for cell in cells if not cell.done and cell.fits != "no"]
     total = planner.without_last_cooldown(total_of(left), len(left))
+    years = life_cycles(study, planner.records, planner.efforts, prices)
     plan = Plan(
         study_name=study.name,
         hardware=target.name,
@@ -80,6 +82,7 @@ def plan_study(
         limits=_limits(study, total, records),
         factor_ids=planner.prices.ids,
         notes=tuple(planner.notes()),
+        life_cycles=years,
     )
     if check_budget:
         plan.require_affordable()
@@ -94,59 +97,13 @@ def _billed(chosen: str | None, machine: str | None, gpu: str | None) -> str | N
     return chosen if own is not None and factors.device(own.gpu) == factors.device(gpu) else None
 
 
-@dataclass(frozen=True)
-class _Prices:
-    """The factors that turn joules and seconds into CO2e and dollars."""
-
-    grid: Factor
-    pue: Factor
-    embodied: Factor | None
-    on_demand: Factor | None
-    spot: Factor | None
-    machine_name: str | None
-    region: str | None
-
-    @classmethod
-    def of(cls, chosen: FactorSettings, name: str | None) -> _Prices:
-        region = chosen.region
-        return cls(
-            grid=factors.carbon(region),
-            pue=factors.pue(region, chosen.pue),
-            embodied=factors.embodied(name),
-            on_demand=factors.price(name, region, "on_demand"),
-            spot=factors.price(name, region, "spot"),
-            machine_name=name,
-            region=region,
-        )
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        every = (self.grid, self.pue, self.embodied, self.on_demand, self.spot)
-        return tuple(factor.id for factor in every if factor is not None)
-
-    def co2e_kg(self, energy: Interval | None, time_second: Interval | None) -> Interval | None:
-        """Operational CO2e, and the embodied share where the machine is known."""
-        if energy is None:
-            return None
-        kwh = energy * (1 / factors.JOULE_PER_KWH)
-        operational = kwh * _interval(self.pue) * _interval(self.grid) * (1 / 1000)
-        if self.embodied is None or time_second is None:
-            return operational
-        return operational + _interval(self.embodied) * time_second * (1 / EMBODIED_LIFETIME_SECOND)
-
-    def cost_usd(self, price: Factor | None, time_second: Interval | None) -> Interval | None:
-        if price is None or time_second is None:
-            return None
-        return _interval(price) * time_second * (1 / _SECOND_PER_HOUR)
-
-
 @dataclass
 class _Planner:
     """Plans the cells of one study for one machine; probes each kind of cell once."""
 
     study: Study
     hardware: Hardware
-    prices: _Prices
+    prices: Prices
     records: list[Record]
     may_probe: bool
     _probes: dict[str, ProbeResult] = field(default_factory=dict)
@@ -171,6 +128,11 @@ class _Planner:
         return CellPlan(
             cell_label=cell.label, cell_key=cell.key, done=False, estimate=estimate, fits=fits, notes=tuple(notes)
         )
+
+    def efforts(self, cell: Cell, maintenance: MaintenanceSettings) -> Efforts | None:
+        """Foretell what the parts of a cell's working life take on the planned hardware; None = nobody can say."""
+        estimate = self.cell(cell, None).estimate
+        return planned_efforts(workload(cell), estimate, self.hardware, maintenance)
 
     def without_last_cooldown(self, total: Estimate, num_cells: int) -> Estimate:
         """Take one cool-down off the sum: there is one between two cells, none after the last."""
@@ -218,17 +180,21 @@ class _Planner:
         phases = phase_seconds(work, self.hardware, rate)
         phases = None if phases is None else with_runtimes(phases, work, self.hardware)
         basis = "analytic" if rate is None else "records"
-        energy = None if phases is None else energy_joule(phases, self.hardware, work.num_ranks)
-        return self._estimate(work, basis, phases or {}, energy, is_known=phases is not None)
+        if phases is None:
+            return self._estimate(work, basis, {}, None, {}, is_known=False)
+        joules = phase_joules(phases, self.hardware, work.num_ranks)
+        return self._estimate(work, basis, phases, add_up(joules.values()), joules)
 
     def _of_runs(self, work: Workload, found: Measured, basis: str) -> Estimate:
-        phases, energy = found.phase_second, found.energy_joule
+        phases, energy, joules = found.phase_second, found.energy_joule, found.phase_joule
         rate = self.hardware.flop_per_second(work.precision)
         if "serve" not in phases and rate is not None:  # those runs served nothing, or otherwise
             serving = serve_seconds(work, self.hardware, rate)
             phases = {**phases, **serving}
-            energy = None if energy is None else energy + energy_joule(serving, self.hardware)
-        estimate = self._estimate(work, basis, phases, energy)
+            served = phase_joules(serving, self.hardware)
+            joules = {**joules, **served}
+            energy = None if energy is None else energy + add_up(served.values())
+        estimate = self._estimate(work, basis, phases, energy, joules)
         known = ["memory_host_byte", "disk_byte"]
         if work.num_ranks == 1:  # a record has the sum over GPUs, a plan what the fullest one holds
             known.append("memory_gpu_byte")
@@ -249,6 +215,7 @@ class _Planner:
             "record", time, energy, peak("memory_gpu_max_byte"), peak("memory_host_max_byte"),
             Interval.exactly(float(sum(kept))) if kept else None,
             {p.phase: Interval.exactly(p.wall_second) for p in record.phases},
+            {p.phase: Interval.exactly(joule) for p in record.phases if (joule := p.energy_total_joule) is not None},
         )  # fmt: skip
 
     def _estimate(
@@ -257,13 +224,14 @@ class _Planner:
         basis: str,
         phases: Mapping[str, Interval],
         energy: Interval | None,
+        joules: Mapping[str, Interval],
         *,
         is_known: bool = True,
     ) -> Estimate:
         time = add_up(phases.values()) + self.study.measure.cooldown_second if is_known else None
         memory = gpu_memory_byte(work, self.hardware), host_memory_byte(work, self.hardware)
         disk = disk_byte(work, time or Interval.exactly(0.0))
-        return self._priced(basis, time, energy, *memory, disk, phases)
+        return self._priced(basis, time, energy, *memory, disk, phases, joules)
 
     def _priced(
         self,
@@ -274,6 +242,7 @@ class _Planner:
         host_byte: Interval | None,
         disk: Interval | None,
         phases: Mapping[str, Interval],
+        joules: Mapping[str, Interval],
     ) -> Estimate:
         return Estimate(
             basis=basis,
@@ -286,6 +255,7 @@ class _Planner:
             memory_host_byte=host_byte,
             disk_byte=disk,
             phase_second=dict(phases),
+            phase_joule=dict(joules),
         )
 
     def _fit(self, work: Workload, estimate: Estimate, cell: Cell) -> tuple[Fit, list[str]]:
@@ -340,10 +310,6 @@ def _limits(study: Study, total: Estimate, records: list[Record]) -> tuple[Limit
         for name, (used, ahead) in planned.items()
         if asked[name] is not None
     )
-
-
-def _interval(factor: Factor) -> Interval:
-    return Interval(factor.low, factor.value, factor.high)
 
 
 def _lack(work: Workload, cell: Cell, hardware: Hardware) -> str | None:

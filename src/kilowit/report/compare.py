@@ -19,6 +19,7 @@ from kilowit.report.conditions import Condition, parse_condition
 from kilowit.report.effects import METRIC_LABELS
 from kilowit.report.examples import ExampleScores
 from kilowit.report.quantity import Kind
+from kilowit.report.read_runs import RunSource, read_runs
 from kilowit.report.runs import Run, choices_of
 from kilowit.report.selection import select
 from kilowit.statistics.contrast import Contrast, System, contrast_of_systems, judged
@@ -131,7 +132,7 @@ def compare(
     a: Side,
     b: Side,
     *,
-    records: Sequence[Record] = (),
+    records: RunSource = (),
     fail_if: Sequence[str] = (),
     name_a: str | None = None,
     name_b: str | None = None,
@@ -145,16 +146,18 @@ def compare(
     Args:
         a: records, or a selection (see `kilowit.report.selection`): a folder, ``recipe=bf16``, a run id, a label.
         b: the same.
-        records: what selections that are not folders choose from.
+        records: what selections that are not folders choose from: records, a store or its folder.
         fail_if: conditions such as ``train.energy_total_joule>+5%`` (see `kilowit.report.conditions`).
         name_a: what to call side A; None = the selection.
         name_b: what to call side B.
-        predictions: ``predictions.jsonl`` by run id; scores are then paired by example, and wins counted.
+        predictions: ``predictions.jsonl`` by run id; scores are then paired by example, and wins counted. A store
+            knows its own.
 
     Raises:
         StudyError: a selection without a run, nothing to pair, or a condition that cannot be judged.
     """
-    sides = [_finished(side, records) for side in (a, b)]
+    known, files = read_runs(records, predictions=predictions)
+    sides = [_finished(side, known) for side in (a, b)]
     names = [name or _name(side, default) for name, side, default in ((name_a, a, "A"), (name_b, b, "B"))]
     metrics = list(dict.fromkeys(s.metric for side in sides for run in side for s in run.record.scores))
     conditions = tuple(parse_condition(text, metrics) for text in fail_if)
@@ -165,7 +168,7 @@ def compare(
             hint="Compare sides that share model, dataset or recipe, and differ in the rest.",
         )
     rows = [row for figure, label, kind in _figures(metrics) if (row := _compared(figure, label, kind, pairs, metrics))]
-    rows = _judged(rows, pairs, ExampleScores(predictions or {}))
+    rows = _judged(rows, pairs, ExampleScores(files))
     violations = tuple(v for c in conditions if (v := _judge(c, pairs)) is not None)
     num_paired = sum(len(left) + len(right) for left, right in pairs)
     unpaired = sum(len(side) for side in sides) - num_paired

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import kilowit
+from kilowit.plan.life_cycle import PARTS
 from kilowit.record import Record
 from kilowit.report.comparisons import Comparisons
 from kilowit.report.effects import DEFAULT_METRIC, METRIC_LABELS
@@ -20,6 +21,13 @@ from kilowit.report.figure_pareto import NARROW, WIDE, pareto_svg, points_of
 from kilowit.report.figure_search import curves_of, search_svg
 from kilowit.report.findings import NO_ANSWER, DatasetAnswer, answer_for
 from kilowit.report.frontier import Frontier
+from kilowit.report.life_cycles import (
+    Changes,
+    bars_of_lives,
+    life_cycle_sentences,
+    life_cycle_svg,
+    life_cycles_of,
+)
 from kilowit.report.markup import Markup
 from kilowit.report.pricing import Pricing
 from kilowit.report.repeat import Repeat, repeats_of
@@ -41,6 +49,7 @@ from kilowit.report.tables.datasets import cards_of, dataset_tables
 from kilowit.report.tables.failures import factor_table, failure_table, warning_table
 from kilowit.report.tables.frontier import comparison_table, frontier_table
 from kilowit.report.tables.imported import contradiction_table, imported_table, stated_table
+from kilowit.report.tables.life_cycle import life_cycle_table
 from kilowit.report.tables.opinions import opinion_sentences, opinion_table
 from kilowit.report.tables.papers import paper_table
 from kilowit.report.tables.searches import expected_best_table, search_table
@@ -103,11 +112,13 @@ def contents_of(
     title: str | None = None,
     predictions: Mapping[str, Path] | None = None,
     generated_at: datetime | None = None,
+    maintenance: Changes = None,
 ) -> Contents:
     """Compute the whole report from records.
 
     Raises:
         PartError: the region or machine asked for is unknown.
+        StudyError: a key or value that `maintenance:` does not take.
     """
     foreign = [record for record in records if record.imported is not None]
     records = [record for record in records if record.imported is None]
@@ -121,12 +132,14 @@ def contents_of(
     signatures = signatures_of(choices, pricing)
     book = EvidenceBook(groups, examples)
     compared = [Comparisons(book.of(group[0], metric)) for group in groups]
-    measured = _Sections(choices, groups, metrics, pricing, signatures[:MAX_SIGNATURES], examples, book, compared)
+    measured = _Sections(
+        choices, groups, metrics, pricing, signatures[:MAX_SIGNATURES], examples, book, compared, maintenance
+    )
     return Contents(
         title=title or _title(records or foreign),
         subtitle=_subtitle(records, choices, len(foreign), generated_at or datetime.now(UTC)),
         answers=tuple(answer_for(c, group) for c, group in zip(compared, groups, strict=True)) or (NO_ANSWER,),
-        sections=(*measured.all(records), *_imported(foreign, priced_there)),
+        sections=(*(measured.all(records) if records else ()), *_imported(foreign, priced_there)),
         signatures=signatures,
     )
 
@@ -143,6 +156,7 @@ class _Sections:
     examples: ExampleScores | None
     book: EvidenceBook
     compared: Sequence[Comparisons]
+    maintenance: Changes
 
     def all(self, records: Sequence[Record]) -> tuple[Section, ...]:
         sections = (
@@ -166,6 +180,7 @@ class _Sections:
             Section("tradeoffs", "Trade-offs of the methods", *self.tradeoffs()),
             Section("benchmark", "Benchmark results", tables=self.benchmark()),
             Section("serving", "Serving", frugal_sentences(self.choices, self.pricing), tables=self.serving()),
+            Section("life-cycle", "A working life", *self.life_cycle()),
             Section("failures", "What did not fit or failed", *self.failures()),
             Section("factors", "Factors used", tables=(factor_table(self.pricing),)),
             Section("examples", "What was written", tables=self.example_tables()),
@@ -257,6 +272,17 @@ class _Sections:
     def opinions(self, records: Sequence[Record]) -> tuple[Table, ...]:
         return self.cut(*self.signed(opinion_table(records)))
 
+    def life_cycle(self) -> tuple[tuple[str, ...], tuple[Figure, ...], tuple[Table, ...]]:
+        cycles = life_cycles_of(self.choices, self.pricing, self.maintenance)
+        bars = bars_of_lives(cycles)
+        figures: tuple[Figure, ...] = ()
+        if bars:
+            wide, narrow = (life_cycle_svg(bars, canvas) for canvas in (WIDE, NARROW))
+            legend = tuple(name for name in PARTS if any(bar.joules.get(name, 0) > 0 for bar in bars))
+            figures = (Figure("life_cycle", _LIFE_CAPTION, wide, narrow, legend=legend),)
+        tables = self.cut(*self.signed(life_cycle_table(cycles, self.pricing)))
+        return life_cycle_sentences(cycles), figures, tables
+
     def example_tables(self) -> tuple[Table, ...]:
         if self.examples is None:
             return ()
@@ -288,6 +314,10 @@ _PARETO_CAPTION: Final = (
 _LENGTHS_CAPTION: Final = (
     "How long the texts are; the area of a bar is its share of the training split, the line is the test split. "
     "A vertical line is the length that the study cuts at."
+)
+_LIFE_CAPTION: Final = (
+    "Energy of a working life by part, likely; the line below a bar is the interval of its total. "
+    "What was assumed is below the table."
 )
 _SEARCH_CAPTION: Final = (
     "The best trial so far, by the objective on the validation split, against all that the search had spent by then. "

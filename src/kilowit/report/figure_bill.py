@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from kilowit.record import SERVING
 from kilowit.report.axes import linear_ticks
 from kilowit.report.figure_pareto import WIDE, Canvas
 from kilowit.report.markup import Markup, tag
-from kilowit.report.quantity import measure, unit_for
-from kilowit.report.runs import SERVING, Choice, Run
+from kilowit.report.quantity import measure, show, unit_for
+from kilowit.report.runs import Choice, Run
 
 MAX_BARS: Final = 12
 _BAR, _STEP, _TOP, _CHARACTER = 20, 44, 16, 6.6
-_MARGIN_FOR_TOTAL = 78
+_MARGIN_FOR_TOTAL, _MARGIN_FOR_ENDS = 78, 150
 
 # Stretches of a life in the order of the bars. Order, texture and the words in the bars carry the meaning where
 # colour cannot. Phases of other makers fall under "other".
@@ -28,7 +29,8 @@ STRETCHES: Final[Mapping[str, tuple[str, ...]]] = {
     "other": ("compress", "score", "save", "gap"),
 }
 _STRETCH_OF: Final = {phase: name for name, phases in STRETCHES.items() for phase in phases}
-TEXTURED: Final = frozenset({"validate", "set-up"})
+TEXTURED: Final = frozenset({"validate", "set-up", "retrain"})
+_REACH: Final = 2.5  # an interval is drawn up to so many lengths of the longest bar
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Bar:
 
     label: str
     joules: Mapping[str, float]
+    low: float | None = None  # ends of the total, where it has some to show
+    high: float | None = None
 
     @property
     def total(self) -> float:
@@ -65,17 +69,28 @@ def stretches_in(bars: Sequence[Bar]) -> list[str]:
     return [name for name in STRETCHES if any(bar.joules.get(name, 0) > 0 for bar in bars)]
 
 
-def bill_svg(bars: Sequence[Bar], canvas: Canvas) -> Markup:
-    """Draw stacked bars with their labels above and their totals at the end; at least one bar."""
+def bill_svg(
+    bars: Sequence[Bar], canvas: Canvas, *, names: Sequence[str] = tuple(STRETCHES), what: str = "choice and phase"
+) -> Markup:
+    """Draw stacked bars with their labels above and their totals at the end; at least one bar.
+
+    Args:
+        bars: joules by stretch; the interval of a total is drawn as a line below its bar.
+        canvas: the size.
+        names: the stretches in their order.
+        what: by what the energy is split, in words.
+    """
     longest = max(bar.total for bar in bars)
-    scale = (canvas.width - _MARGIN_FOR_TOTAL) / longest
+    reach = max(longest, min(_REACH * longest, max(bar.high or 0.0 for bar in bars)))
+    margin = _MARGIN_FOR_TOTAL if all(bar.high is None for bar in bars) else _MARGIN_FOR_ENDS
+    scale = min((canvas.width - margin) / longest, canvas.width / reach)
     base = len(bars) * _STEP + 8
-    title = f"Energy by choice and phase, {len(bars)} bars"
+    title = f"Energy by {what}, {len(bars)} bar{'s' if len(bars) > 1 else ''}"
     return tag(
         "svg",
         tag("title", title),
         tag("defs", hatch(canvas.name)),
-        *(_bar(bar, index * _STEP + _TOP, scale, canvas) for index, bar in enumerate(bars)),
+        *(_bar(bar, index * _STEP + _TOP, scale, canvas, names) for index, bar in enumerate(bars)),
         _scale_line(longest, scale, base, canvas),
         viewBox=f"0 0 {canvas.width:g} {base + 28}",
         class_=f"figure bill {canvas.name}",
@@ -91,22 +106,33 @@ def hatch(name: str) -> Markup:
     return tag("pattern", line, id=f"hatch-{name}", width="6", height="6", patternUnits="userSpaceOnUse")
 
 
-def _bar(bar: Bar, top: float, scale: float, canvas: Canvas) -> Markup:
+def _bar(bar: Bar, top: float, scale: float, canvas: Canvas, names: Sequence[str]) -> Markup:
     room = int(canvas.width / _CHARACTER)
     label = bar.label if len(bar.label) <= room else f"{bar.label[: room - 14]}…{bar.label[-13:]}"
     parts = [tag("text", label, x=0, y=top - 5, class_="label")]
     x = 0.0
-    for name in STRETCHES:
+    for name in names:
         joule = bar.joules.get(name, 0.0)
         if joule <= 0:
             continue
         width = joule * scale
         parts.append(_segment(name, joule, x, top, width, canvas.name))
         x += width
-    parts.append(
-        tag("text", measure(bar.total, "energy_wh"), x=f"{x + 7:.1f}", y=top + _BAR / 2, dy="0.35em", class_="total")
-    )
+    parts.append(tag("text", _total_text(bar), x=f"{x + 7:.1f}", y=top + _BAR / 2, dy="0.35em", class_="total"))
+    if bar.low is not None and bar.high is not None:
+        y, end = top + _BAR + 4, min(bar.high * scale, canvas.width)
+        caps = f"M{bar.low * scale:.2f},{y - 3}v6" + (f"M{end:.2f},{y - 3}v6" if end < canvas.width else "")
+        line = tag("path", d=f"M{bar.low * scale:.2f},{y}H{end:.2f}{caps}")
+        parts.append(tag("g", line, class_="whisker"))
     return tag("g", *parts)
+
+
+def _total_text(bar: Bar) -> str:
+    if bar.low is None or bar.high is None:
+        return measure(bar.total, "energy_wh")
+    unit = unit_for("energy_wh", [bar.total])
+    likely, low, high = (show(value, "energy_wh", unit, 2) for value in (bar.total, bar.low, bar.high))
+    return f"{likely} {unit.name} ({low}–{high})"
 
 
 def _segment(name: str, joule: float, x: float, top: float, width: float, scope: str) -> Markup:

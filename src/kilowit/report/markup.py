@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from importlib import resources
 from typing import Final
 
 # What XML and HTML forbid even as references: controls but tab, newline, return; lone surrogates; non-characters.
@@ -48,6 +49,13 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     if name in _VOID:
         return Markup(f"<{name}{written}>")
     return Markup(f"<{name}{written}>{join(*children)}</{name}>")
+
+
+def standalone(drawing: Markup) -> str:
+    """Return an SVG element as a file of its own, with the style of the figures inside."""
+    style = resources.files("kilowit.report").joinpath("figure.css").read_text(encoding="utf-8")
+    opening, rest = drawing.split(">", 1)
+    return f"{opening}><style>{style}</style>{rest}\n"
 
 
 def _attribute(key: str) -> str:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kilowit.errors import StoreError, StudyError
+from kilowit.errors import StoreError
 from kilowit.factors import JOULE_PER_KWH
-from kilowit.record import Record
 from kilowit.report.effects import DEFAULT_METRIC, ENERGY
 from kilowit.report.evidence import Evidence
 from kilowit.report.examples import ExampleScores
 from kilowit.report.pricing import Pricing
+from kilowit.report.read_runs import RunSource, read_runs
 from kilowit.report.runs import Choice, choices_of
 from kilowit.report.tables.failures import KIND_WORDS
 from kilowit.report.wanted import Figures, bounds_of, check_name
@@ -120,7 +120,7 @@ class Recommendation:
 
 
 def recommend(
-    runs: Store | str | Path | Sequence[Record],
+    runs: RunSource,
     *,
     at_least: Mapping[str, float] | None = None,
     at_most: Mapping[str, float] | None = None,
@@ -158,7 +158,10 @@ def recommend(
         >>> recommend("runs", at_least={"rouge2": 0.2})[0].answer  # doctest: +SKIP
         Candidate(choice='bart-tiny · bf16', probability=0.97, ...)
     """
-    records, files = _read(runs, study, predictions)
+    records, files = read_runs(runs, study=study, predictions=predictions)
+    if not records:
+        place = str(runs.path) if isinstance(runs, Store) else str(runs) if isinstance(runs, str | Path) else None
+        raise StoreError("no finished or failed run to recommend from", place=place, hint="Run a study first.")
     metrics = list(dict.fromkeys(score.metric for record in records for score in record.scores))
     bounds = bounds_of(at_least or {}, at_most or {}, metrics)
     wanted = objective or _default_objective(bounds, metrics)
@@ -171,25 +174,6 @@ def recommend(
     question = Question(bounds, wanted, wanted in metrics)
     advisers = [_Adviser(group, metrics, pricing, examples, question, num_draws) for group in groups.values()]
     return tuple(adviser.advise(weigh_next_runs=weigh_next_runs) for adviser in advisers)
-
-
-def _read(
-    runs: Store | str | Path | Sequence[Record], study: str | None, predictions: Mapping[str, Path] | None
-) -> tuple[list[Record], Mapping[str, Path]]:
-    store = Store(runs) if isinstance(runs, str | Path) else runs
-    records = store.records() if isinstance(store, Store) else list(store)
-    files = dict(predictions or {})
-    if isinstance(store, Store):
-        files |= {folder.run_id: folder.predictions_path for folder in store.folders()}
-    place = str(store.path) if isinstance(store, Store) else None
-    if not records:
-        raise StoreError("no finished or failed run to recommend from", place=place, hint="Run a study first.")
-    if study is not None:
-        names = sorted({record.study_name for record in records})
-        records = [record for record in records if record.study_name == study]
-        if not records:
-            raise StudyError(f'no run of a study "{study}"', place=place, hint=f"Known: {', '.join(names)}.")
-    return records, files
 
 
 def _default_objective(bounds: Sequence[Bound], metrics: Sequence[str]) -> str:

@@ -54,13 +54,6 @@ def html_text(contents: Contents) -> str:
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def standalone_svg(figure: Figure) -> str:
-    """Write one figure as a file of its own, with its style inside."""
-    style = Markup(f"<style>{_asset('figure.css')}</style>")
-    opening, rest = figure.wide.split(">", 1)
-    return f"{opening}>{style}{rest}\n"
-
-
 def _asset(name: str) -> str:
     return resources.files("kilowit.report").joinpath(name).read_text(encoding="utf-8")
 

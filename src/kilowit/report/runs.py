@@ -14,14 +14,9 @@ from functools import cached_property
 from typing import Any, Final
 
 from kilowit.cell import model_name
-from kilowit.record import PhaseFigures, Record
+from kilowit.record import NOT_OF_A_RUN, PhaseFigures, Record
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval
-
-# The meter's own baseline, what is paid once a machine rather than once a run, and the trial of the runtimes, which has
-# tables of its own. Billed, but no choice's merit.
-SERVING: Final = ("serve", "serve_export", "serve_load", "serve_warmup", "serve_reference")
-NOT_OF_A_RUN: Final = frozenset({"idle", "download", *SERVING})
 
 _MAXIMA: Final = frozenset({"power_gpu_max_watt", "memory_gpu_max_byte", "memory_host_max_byte"})
 _TIME_MEANS: Final = frozenset(

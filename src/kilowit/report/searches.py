@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from kilowit.record import Record
+from kilowit.report.read_runs import RunSource, read_runs
 from kilowit.report.runs import Run, known_energy, model_label
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval, ratio_interval
@@ -124,6 +125,17 @@ class SearchRuns:
         return energy_of(self.records)
 
     @property
+    def winner(self) -> Record | None:
+        """The run of the best trial on the test split; None while the search is unfinished."""
+        return self.winners[0] if self.winners else None
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the winner was set to, by the names of the search space; empty while the search is unfinished."""
+        found: Mapping[str, Any] = {} if self.winner is None else self.winner.cell["search"]["parameters"]
+        return found
+
+    @property
     def num_failed(self) -> int:
         """Trials without a result."""
         return sum(self.value(records) is None for records in self.trials.values())
@@ -197,6 +209,17 @@ class SearchGroup:
         if self.algorithm not in DRAWN_ALONE or min(len(s.values) for s in self.repeats) < k:
             return None
         return mean_interval([expected_best(s.values, k, is_high_better=s.is_high_better) for s in self.repeats])
+
+
+def searches(runs: RunSource) -> list[SearchRuns]:
+    """Return every search of a store, its folder or records: trials, winner, parameters, the whole bill.
+
+    Example:
+        >>> searches("runs")[0].parameters  # doctest: +SKIP
+        {'train.learning_rate': 0.0021}
+    """
+    records, _ = read_runs(runs)
+    return [search for group in search_groups(records) for search in group.repeats]
 
 
 def search_groups(records: Sequence[Record]) -> list[SearchGroup]:

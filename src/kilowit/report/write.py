@@ -14,8 +14,11 @@ from kilowit.errors import StoreError
 from kilowit.record import Record
 from kilowit.report.contents import Contents, contents_of
 from kilowit.report.findings import DatasetAnswer, Finding
+from kilowit.report.life_cycles import Changes
+from kilowit.report.markup import standalone
+from kilowit.report.read_runs import RunSource, read_runs
 from kilowit.report.render_csv import csv_text
-from kilowit.report.render_html import html_text, standalone_svg
+from kilowit.report.render_html import html_text
 from kilowit.report.render_markdown import markdown_text
 
 
@@ -54,7 +57,7 @@ class Answer:
 
 
 def write_report(
-    records: Sequence[Record],
+    runs: RunSource,
     folder: str | Path,
     *,
     region: str | None = None,
@@ -63,31 +66,37 @@ def write_report(
     title: str | None = None,
     predictions: Mapping[str, Path] | None = None,
     generated_at: datetime | None = None,
+    maintenance: Changes = None,
 ) -> ReportFiles:
     """Write ``index.html``, ``index.md``, ``tables/*.csv`` and ``figures/*.svg`` into a folder.
 
     Args:
-        records: of one or more studies; none gives a report that says so.
+        runs: a store, its folder, or records of one or more studies; none gives a report that says so.
         folder: made if it is not there; files of an earlier report are replaced.
         region: prices every record there instead of where its study says.
         machine: prices every record on this VM instead of the one of its study.
         pue: overrides the region's.
         title: None = the names of the studies.
-        predictions: ``predictions.jsonl`` by run id; comparisons are then paired by example, and a few summaries shown.
+        predictions: ``predictions.jsonl`` by run id, for records; comparisons are then paired by example, and a few
+            summaries shown. A store knows its own.
         generated_at: the date that the report shows; None = now.
+        maintenance: prices working lives by this in place of what the studies say; see `life_cycles`.
 
     Raises:
         PartError: the region or machine asked for is unknown.
+        StudyError: a key or value that `maintenance:` does not take.
         StoreError: the folder cannot be written.
     """
+    records, files = read_runs(runs, predictions=predictions)
     contents = contents_of(
         records,
         region=region,
         machine=machine,
         pue=pue,
         title=title,
-        predictions=predictions,
+        predictions=files or None,
         generated_at=generated_at,
+        maintenance=maintenance,
     )
     return _write(contents, Path(folder))
 
@@ -101,7 +110,7 @@ def _write(contents: Contents, folder: Path) -> ReportFiles:
     tables = [table for table in contents.tables if table.rows]
     figures = [figure for section in contents.sections for figure in section.figures]
     csv_files = {folder / "tables" / f"{table.name}.csv": csv_text(table) for table in tables}
-    svg_files = {folder / "figures" / f"{figure.name}.svg": standalone_svg(figure) for figure in figures}
+    svg_files = {folder / "figures" / f"{figure.name}.svg": standalone(figure.wide) for figure in figures}
     pages = {folder / "index.html": html_text(contents), folder / "index.md": markdown_text(contents)}
     for path, text in {**csv_files, **svg_files, **pages}.items():
         _write_whole(path, text)

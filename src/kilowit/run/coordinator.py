@@ -20,7 +20,7 @@ from kilowit.run.ending import cause_of
 from kilowit.run.executor_local import Executor, LocalExecutor
 from kilowit.run.mirroring import Mirroring
 from kilowit.run.outcome import StudyOutcome
-from kilowit.run.progress import CellStart, Progress
+from kilowit.run.progress import CellStart, Progress, make_progress
 from kilowit.run.recover import close_dead_runs, close_run
 from kilowit.run.search import SearchRun
 from kilowit.run.signals import StopRequests
@@ -49,7 +49,7 @@ def run_study(
     study: Study,
     store: Store,
     *,
-    progress: Progress,
+    progress: Progress | None = None,
     options: RunOptions | None = None,
     forecast: Forecast | None = None,
     executor: Executor | None = None,
@@ -59,7 +59,7 @@ def run_study(
     Args:
         study: what is asked.
         store: where run folders go; created if it does not exist.
-        progress: who is told what happens.
+        progress: who is told what happens; None = the person at the terminal, or a plain line per event on stderr.
         options: None = the defaults.
         forecast: what the plan says of a cell that was never run; used for the budget alone.
         executor: None = processes of this machine.
@@ -70,6 +70,7 @@ def run_study(
         StoreError: the store cannot be read or written, or its disk is nearly full.
         ExecutorError: the machine is held by another run and the study does not wait, or no worker can be started.
     """
+    progress = progress or make_progress()
     check_budget(study)
     require_machine(call for cell in study.cells if store.done(cell.key) is None for call in cell.methods)
     with StopRequests() as stop, progress:

@@ -41,7 +41,7 @@ class Exported:
 def export_model(
     model: str | Path,
     out: str | Path,
-    chosen: RuntimeSettings,
+    chosen: RuntimeSettings | str,
     *,
     factors: FactorSettings | None = None,
     target: Target = "folder",
@@ -51,7 +51,7 @@ def export_model(
     Args:
         model: a run folder with ``model/``, a model's folder, or an id of the hub; for Triton also what was exported.
         out: a folder that is not there yet.
-        chosen: the runtime and its number format.
+        chosen: the runtime and its number format, as ``onnxruntime:int8`` or as a study says it.
         factors: prices the bills of the model card; None = as the run's study says.
         target: folder = what `kilowit summarize` and the program in it load; triton = a model repository for NVIDIA
             Triton, see `kilowit.serving.triton_repository`.
@@ -60,6 +60,7 @@ def export_model(
         StoreError: `out` is there already or cannot be written, or the run kept no model.
         PartError: the runtime does not take the model, or a package is missing.
     """
+    chosen = RuntimeSettings.parse(chosen) if isinstance(chosen, str) else chosen
     out = Path(out).expanduser()
     if out.exists():
         raise StoreError("is there already", place=str(out), hint="Name a folder that is not there yet.")

@@ -97,6 +97,26 @@ def test_plan_gives_each_cell_and_the_sum(kilowit: Run, study: str) -> None:
     assert found["total"]["time_second"]["low"] <= found["total"]["time_second"]["high"]
 
 
+def test_plan_shows_and_draws_the_working_life(kilowit: Run, study: str, tmp_path: Path) -> None:
+    life = tmp_path / "life.svg"
+    asked = ("--gpu", "T4", "--set", "maintenance.summaries_per_day=9")
+    code, out, err = kilowit("plan", study, *asked, "--figure", str(life))
+    assert code == 0
+    heads = ["choice", "served by", "train", "retrain", "drift check", "serve", "idle", "all", "CO2e", "cost"]
+    assert heads in [line.split("\t") for line in out.splitlines()]
+    assert "9 summaries a day" in err
+    assert life.read_text(encoding="utf-8").startswith("<svg")
+    assert json.loads(kilowit("plan", study, *asked, "--json")[1])["life_cycles"][0]["num_summaries"] == 9 * 365
+
+
+def test_a_report_prices_a_life_that_no_study_asked_for(kilowit: Run, runs: str) -> None:
+    assert kilowit("report", runs, "--maintenance", "summaries_per_day=9")[0] == 0
+    assert "A working life" in (Path(runs) / "report" / "index.md").read_text(encoding="utf-8")
+    code, _, err = kilowit("report", runs, "--maintenance", "summaries_per_day")
+    assert code == 2
+    assert "Example: --maintenance" in err
+
+
 def test_plan_over_budget_is_refused_with_exit_code_3(kilowit: Run, study: str) -> None:
     code, _, err = kilowit("plan", study, "--set", "budget.energy_kwh=1e-9")
     assert code == 3

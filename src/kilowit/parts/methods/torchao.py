@@ -1,4 +1,4 @@
-"""torchao: the trained model's matrices in 8 bits within torch (not taken up; int8_dynamic replaces it).
+"""torchao: the trained model's matrices in 8 bits within torch (not available; int8_dynamic replaces it).
 
 What it does   Swaps the linear layers of a torch model for 8-bit ones (quantize_), with activations in 32 bits or in 8.
 When to use    Not in kilowit: int8_dynamic multiplies in 8 bits for less, in a third of the memory, without torch.

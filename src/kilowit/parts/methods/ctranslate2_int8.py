@@ -3,8 +3,8 @@
 What it does   Converts the trained model to CTranslate2, a C++ engine, with its matrices and embeddings as 8-bit
                integers. Prediction runs in it, without torch and with its own beam search.
 When to use    On a CPU where memory is short. In CPU time int8_dynamic takes less, greedy and with beams.
-When not       On a GPU; where the beams have to be those of transformers, for its rules differ in when a beam ends; where
-               summaries have to be those of fp32: a bart-mini trained on SAMSum wrote 67 % of them the same (greedy).
+When not       On a GPU; where the beams have to be those of transformers, for its rules differ in when a beam ends;
+               where they have to be those of fp32: a bart-mini trained on SAMSum wrote 67 % of them the same (greedy).
 Trade-off      predict.energy_total_joule x0.1-0.6 | predict.wall_second x0.1-0.6 | rouge2 -0.02..+0.02
 Options        none
 Works with     all others.

@@ -4,7 +4,7 @@ What it does   Exports the trained model to ONNX graphs whose matrices and embed
                column; activations are rounded to 8 bits as they come, one scale a tensor. Prediction runs on them,
                without torch, with the search of transformers. Needs no data.
 When to use    Wherever summaries are written on a CPU: the cheapest greedy search here, in a third of the memory.
-When not       On a GPU. On a CPU without VNNI instructions, whose 8-bit sums may saturate. Where the summaries have to be
+When not       On a GPU. On a CPU without VNNI instructions, whose 8-bit sums may saturate. Where summaries have to be
                those of fp32: a bart-mini trained on SAMSum wrote 56 % of them the same (greedy; ROUGE-1 34.6, 35.6).
 Trade-off      predict.energy_total_joule x0.1-0.6 | predict.wall_second x0.1-0.6 | rouge2 -0.01..+0.01
 Options        none

@@ -112,6 +112,8 @@ def _bill_json(bill: Bill, derived: Derived) -> dict[str, Any]:
         "num_summaries": bill.num_summaries,
         "num_input_tokens": bill.num_input_tokens,
         "num_output_tokens": bill.num_output_tokens,
+        "max_source_tokens": bill.max_source_tokens,
+        "num_full_sources": bill.num_full_sources,
         "metered": bill.metered,
         "derived": derived,
     }
@@ -122,6 +124,7 @@ def _say_bill(bill: Bill, derived: Derived) -> None:
     lines = [
         f"{n:,} summar{'y' if n == 1 else 'ies'}, {bill.num_input_tokens:,} tokens read, "
         f"{bill.num_output_tokens:,} written",
+        _cut(bill),
         f"load     {_figures(bill.metered.phase('load'))}",
         f"serve    {_figures(serving)}",
     ]
@@ -136,6 +139,13 @@ def _say_bill(bill: Bill, derived: Derived) -> None:
         bill.metered.signature,
     ]
     say("\n".join(line for line in lines if line))
+
+
+def _cut(bill: Bill) -> str:
+    """Say which documents may not have been read to their end."""
+    if not bill.num_full_sources:
+        return ""
+    return f"cut      what lies beyond {bill.max_source_tokens:,} tokens, in {bill.num_full_sources:,} of the documents"
 
 
 def _figures(row: PhaseFigures | None) -> str:

@@ -80,7 +80,9 @@ def _write(
 ) -> int:
     of_encoder: Precision = precision  # type: ignore[assignment]
     of_decoder: Precision = "int8" if precision == "int8_static" else of_encoder  # one token a step: nothing to gain
-    encoder, decoder = encoder_graph(weights, of_encoder, ranges), decoder_graph(weights, of_decoder)
+    is_contrib = codec.manifest.runtime == "onnxruntime"
+    encoder = encoder_graph(weights, of_encoder, ranges, is_contrib)
+    decoder = decoder_graph(weights, of_decoder, is_contrib)
     encoder.save(folder / ENCODER_FILE)
     decoder.save(folder / DECODER_FILE)
     codec.write(folder)

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 
 Precision = Literal["fp32", "fp16", "int8", "int8_static"]
 OPSET: Final = 20  # the first with Gelu
+CONTRIB, CONTRIB_VERSION = "com.microsoft", 1
 IR_VERSION: Final = 10  # read by every ONNX Runtime since 1.18
 ALIGNMENT_BYTE: Final = 4096  # of weights in their file: a runtime maps pages, and copies what begins within one
 LARGEST_INT8, LARGEST_UINT8 = 127, 255
@@ -40,10 +41,13 @@ class Graph:
     Args:
         precision: number format of linear layers and embeddings.
         ranges: of the inputs of linear layers, by label; int8_static needs it.
+        is_contrib: may have the operators that ONNX Runtime adds to ONNX's own.
     """
 
-    def __init__(self, precision: Precision = "fp32", ranges: Mapping[str, Range] | None = None) -> None:
-        self.precision, self.ranges = precision, ranges or {}
+    def __init__(
+        self, precision: Precision = "fp32", ranges: Mapping[str, Range] | None = None, is_contrib: bool = False
+    ) -> None:
+        self.precision, self.ranges, self.is_contrib = precision, ranges or {}, is_contrib
         self.nodes: list[Any] = []
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
@@ -52,6 +56,7 @@ class Graph:
         self.num_reduced = 0  # matrices in 8 or 16 bits
         self._renamed: dict[str, str] = {}  # value -> its name as an output
         self._constants: dict[tuple[str, bytes], str] = {}
+        self._sums: dict[str, Any] = {}  # sum -> its node, where the norm of the sum may take it over
         self._steps: dict[str, tuple[str, str, str]] = {}  # value -> its 8-bit form, scale and zero point
 
     def input(self, name: str, kind: str, shape: Sequence[int | str]) -> str:
@@ -159,13 +164,32 @@ class Graph:
         scale = self.op("Gather", self.weights(f"{label}.scale", scales[:, None]), ids)
         return self.op("Mul", rows, scale)
 
+    def add(self, x: str, y: str) -> str:
+        """Add two values of one shape; where the sum is normalized next, ONNX Runtime does both in one node."""
+        total = self.op("Add", x, y)
+        if self.is_contrib:
+            self._sums[total] = self.nodes[-1]
+        return total
+
+    def _sum_and_norm(self, kind: str, total: str, *weights: str, epsilon: float) -> str:
+        """Put a node that adds and normalizes in place of the one that adds."""
+        addition = self._sums.pop(total)
+        self.nodes.remove(addition)
+        names = [f"{total}.norm", "", "", total]
+        return self.ops(kind, *addition.input, *weights, names=names, domain=CONTRIB, epsilon=epsilon)[0]
+
     def layer_norm(self, x: str, label: str, weight: Any, bias: Any, epsilon: float) -> str:
         """Normalize the last axis to mean 0 and variance 1."""
         names = self.weights(f"{label}.weight", weight), self.weights(f"{label}.bias", bias)
+        if x in self._sums:
+            return self._sum_and_norm("SkipLayerNormalization", x, *names, epsilon=epsilon)
         return self.op("LayerNormalization", x, *names, epsilon=epsilon, axis=-1)
 
     def rms_norm(self, x: str, label: str, weight: Any, epsilon: float) -> str:
         """Divide the last axis by its root mean square; these are the nodes that ONNX Runtime computes as one."""
+        if x in self._sums:
+            name = self.weights(f"{label}.weight", weight)
+            return self._sum_and_norm("SkipSimplifiedLayerNormalization", x, name, epsilon=epsilon)
         mean = self.op("ReduceMean", self.op("Pow", x, self.constant(2.0)), self.ints(-1), keepdims=1)
         root = self.op("Sqrt", self.op("Add", mean, self.constant(epsilon)))
         return self.op("Mul", self.op("Div", x, root), self.weights(f"{label}.weight", weight))
@@ -189,6 +213,15 @@ class Graph:
             scores = self.op("Add", scores, bias)
         return self.op("MatMul", self.op("Softmax", scores, axis=-1), values)
 
+    def attend_fused(self, queries: str, keys: str, values: str, bias: str, num_heads: int) -> str:
+        """Do the same to [B, T, H x D] and [B, S, H x D] in one node of ONNX Runtime's, with a bias [.., T, S].
+
+        It turns no axes and adds the bias within the product: 0.8 of the time at 512 tokens (2026-11).
+        """
+        return self.op(
+            "MultiHeadAttention", queries, keys, values, "", "", bias, domain=CONTRIB, num_heads=num_heads, scale=1.0
+        )
+
     def save(self, path: Path) -> None:
         """Write the graph to `path` and its weights to ``<path>.data``."""
         tensors = []
@@ -202,6 +235,8 @@ class Graph:
                 names[:] = [self._renamed.get(name, name) for name in names]
         graph = helper.make_graph(self.nodes, path.stem, self.inputs, self.outputs, tensors)
         opsets = [helper.make_opsetid("", OPSET)]
+        if self.is_contrib:
+            opsets.append(helper.make_opsetid(CONTRIB, CONTRIB_VERSION))
         model = helper.make_model(graph, producer_name="kilowit", opset_imports=opsets, ir_version=IR_VERSION)
         onnx.save(model, path)
 

@@ -1,7 +1,7 @@
-"""What the methods share that hand the trained model to a smaller runtime: int8_dynamic, int8_static and their like.
+"""What the methods are that hand the trained model to a smaller runtime: int8_dynamic, int8_static and their like.
 
 Such a method names the runtime that predicts, leaves its export in the phase ``compress``, and shows what it weighs: on
-disk, and in the memory of a process that does nothing else.
+disk, and in the memory of a process that does nothing else. Its file holds the card and a `RuntimeMethod`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from kilowit.errors import PartError
-from kilowit.parts.method import Evidence, Expectation
+from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.tokenized import TrainingData
-from kilowit.settings import Settings
+from kilowit.settings import Block, Settings
 
 METHODS: Final = ("ctranslate2_int8", "fp16_export", "int8_dynamic", "int8_static")  # one of them in a recipe
 LARGEST_SHARE: Final = 0.6  # a quarter or a half, and what stays in float32: norms and positions
@@ -50,17 +51,57 @@ def expect_on_cpu(low: float, high: float, rouge2_loss: float, source: str) -> t
     )
 
 
-def predict_with(settings: Settings, runtime: str, precision: str, method: str) -> Settings:
-    """Let this runtime predict.
+@dataclass(frozen=True)
+class RuntimeMethod:
+    """The functions of such a method; `kilowit.parts.method` says what each is for.
 
-    Raises:
-        PartError: the study has named one already.
+    Args:
+        name: of the method.
+        runtime: what predicts.
+        precision: number format of its export.
     """
-    if settings.predict.runtime is not None:
-        raise PartError(
-            f'method "{method}" and predict.runtime both say what predicts', hint="Leave out one of the two."
-        )
-    return settings.with_predict(runtime={"name": runtime, "precision": precision})
+
+    name: str
+    runtime: str
+    precision: str
+
+    def plan(self, settings: Settings, options: Block) -> Settings:
+        """Let the runtime predict.
+
+        Raises:
+            PartError: the study has named one already.
+        """
+        if settings.predict.runtime is not None:
+            raise PartError(
+                f'method "{self.name}" and predict.runtime both say what predicts', hint="Leave out one of the two."
+            )
+        return settings.with_predict(runtime={"name": self.runtime, "precision": self.precision})
+
+    def on_data(self, data: TrainingData, options: Block, facts: dict[str, Any]) -> TrainingData:
+        """Note a document to try the export on."""
+        return note_sources(data, 1, facts)
+
+    def compress_trained(self, model: Path, folder: Path, options: Block, facts: dict[str, Any]) -> None:
+        """Export the trained model, and see what it takes."""
+        if self.runtime == "ctranslate2":
+            from kilowit.parts.ctranslate2_export import export_ctranslate2
+
+            export_ctranslate2(model, folder, self.precision)
+        else:
+            from kilowit.parts.onnx_export import export_onnx
+
+            calibration = facts["sources"] if self.precision == "int8_static" else ()
+            exported = export_onnx(model, folder, self.precision, runtime=self.runtime, calibration=calibration)
+            num_bits = 16 if self.precision == "fp16" else 8
+            facts[f"num_{num_bits}bit_matrices"] = exported.num_reduced
+            facts["weights_byte_float32"] = exported.float32_byte
+        _note_sizes(model, folder, facts)
+
+    def applied(self, run: TrainedRun, options: Block) -> Evidence:
+        """Show bytes on disk and in memory; the weights must be below `LARGEST_SHARE` of what they take in float32."""
+        facts = run.facts
+        share = facts["weights_byte_after"] / facts["weights_byte_float32"]
+        return Evidence(share <= LARGEST_SHARE, {**facts, "weights_fraction": round(share, 4)})
 
 
 def note_sources(data: TrainingData, number: int, facts: dict[str, Any]) -> TrainingData:
@@ -71,7 +112,7 @@ def note_sources(data: TrainingData, number: int, facts: dict[str, Any]) -> Trai
     return data
 
 
-def note_sizes(model: Path, folder: Path, facts: dict[str, Any]) -> None:
+def _note_sizes(model: Path, folder: Path, facts: dict[str, Any]) -> None:
     """Note bytes on disk before and after, and what a process takes that loads the export and summarizes once."""
     from kilowit.parts.text_codec import TextCodec
 
@@ -92,9 +133,3 @@ def note_sizes(model: Path, folder: Path, facts: dict[str, Any]) -> None:
 def weights_byte(folder: Path) -> int:
     """Return the bytes of an export's weights and graphs, tokenizer and program left out."""
     return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES)
-
-
-def smaller_evidence(facts: dict[str, Any]) -> Evidence:
-    """Return as evidence that the weights shrank below `LARGEST_SHARE` of what they take in float32."""
-    share = facts["weights_byte_after"] / facts["weights_byte_float32"]
-    return Evidence(share <= LARGEST_SHARE, {**facts, "weights_fraction": round(share, 4)})

@@ -11,6 +11,7 @@ from kilowit.parts.table_file import FORMATS, read_columns
 
 DEFAULT_COLUMN: Final = "document"
 STANDARD_INPUT: Final = "-"
+_EMPTY: Final = "nothing to summarize: the document is empty"
 _ENCODING_HINT: Final = "Convert it: iconv -f latin1 -t utf-8 FILE > NEW (if latin1 is what it is)."
 
 
@@ -41,6 +42,8 @@ def read_documents(path: str, column: str | None = None) -> list[str]:
             raise DataError(
                 f'"{name}" is {found}, not text', place=f"{path}, row {number}", hint="Leave the row out, or mend it."
             )
+        if not text.strip():
+            raise DataError(_EMPTY, place=f"{path}, row {number}", hint="Leave the row out.")
     return [str(text) for text in texts]
 
 
@@ -58,5 +61,5 @@ def _read_text(path: str) -> str:
         message = f"not UTF-8 (byte 0x{raw[error.start]:02x})"
         raise DataError(message, place=f"{place}:{line}", hint=_ENCODING_HINT) from error
     if not text.strip():
-        raise DataError("nothing to summarize: the document is empty", place=place, hint="Give a text.")
+        raise DataError(_EMPTY, place=place, hint="Give a text.")
     return text

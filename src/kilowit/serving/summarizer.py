@@ -49,6 +49,8 @@ class Bill:
     num_summaries: int
     num_input_tokens: int
     num_output_tokens: int
+    max_source_tokens: int  # documents are cut to it
+    num_full_sources: int  # documents that reach it
     metered: MeterResult
 
 
@@ -286,7 +288,7 @@ def metered(
         KilowitError: as `load_summarizer` and `Summarizer.write`.
     """
     meter = Meter(period_second=0.2, synchronize=synchronize)
-    num_in = num_out = num_done = 0
+    num_in = num_out = num_done = num_full = 0
 
     def count(places: Sequence[int]) -> None:
         nonlocal num_done
@@ -298,14 +300,16 @@ def metered(
         with meter.phase("load"):
             summarizer = load()
         with summarizer, meter.phase("serve") as phase:
+            longest = summarizer.codec.manifest.max_source_tokens
             step = AT_ONCE * summarizer.options.batch_size
             for start in range(0, len(documents), step):
                 written = summarizer.write(documents[start : start + step], on_done=count)
                 num_in += sum(w.num_input_tokens for w in written)
+                num_full += sum(w.num_input_tokens >= longest for w in written)
                 num_out += sum(len(w.tokens) for w in written)
                 take([w.text for w in written])
             phase.count(num_examples=len(documents), num_input_tokens=num_in, num_output_tokens=num_out)
-    return Bill(len(documents), num_in, num_out, meter.stop())
+    return Bill(len(documents), num_in, num_out, longest, num_full, meter.stop())
 
 
 def synchronize() -> None:

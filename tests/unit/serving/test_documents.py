@@ -45,6 +45,7 @@ def test_standard_input_is_one_document(monkeypatch: pytest.MonkeyPatch) -> None
         ("a.jsonl", "", None, "a.jsonl", "holds no documents"),
         ("a.jsonl", '{"document": 3}', None, "row 1", '"document" is int, not text'),
         ("a.jsonl", '{"document": null}', None, "row 1", '"document" is nothing, not text'),
+        ("a.jsonl", '{"document": "a"}\n{"document": " "}', None, "row 2", "the document is empty"),
         ("a.jsonl", '{"text": "a"}', None, "a.jsonl:1", 'no column "document"'),
         ("a.csv", b"document\n\xff\n", None, "a.csv:2", "is not UTF-8"),
     ],

@@ -14,47 +14,18 @@ Source         Micikevicius et al. 2017, arXiv 1710.03740 (half precision). Rang
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from kilowit.parts.method import Evidence, NoOptions, TrainedRun
-from kilowit.parts.runtime_method import (
-    conflicts_of,
-    expect_on_cpu,
-    note_sizes,
-    note_sources,
-    predict_with,
-    smaller_evidence,
-)
-from kilowit.parts.tokenized import TrainingData
-from kilowit.settings import Settings
+from kilowit.parts.runtime_method import RuntimeMethod, conflicts_of, expect_on_cpu
+from kilowit.parts.runtimes import onnxruntime
 
 CONFLICTS_WITH: Final = conflicts_of("fp16_export")
-FAMILIES: Final = ("bart", "bigbird_pegasus", "mt5", "pegasus", "t5")
+FAMILIES: Final = onnxruntime.FAMILIES
 ENGINES: Final = ("trainer", "loop")
 REQUIRES: Final = ("onnx", "onnxruntime")
 EXPECTS: Final = expect_on_cpu(0.2, 1.0, 0.003, "ours: benchmarks/runtimes.py, one thread")
 
-
-def plan(settings: Settings, options: NoOptions) -> Settings:
-    """Let ONNX Runtime predict."""
-    return predict_with(settings, "onnxruntime", "fp16", "fp16_export")
-
-
-def on_data(data: TrainingData, options: NoOptions, facts: dict[str, Any]) -> TrainingData:
-    """Note a document to try the export on."""
-    return note_sources(data, 1, facts)
-
-
-def compress_trained(model: Path, folder: Path, options: NoOptions, facts: dict[str, Any]) -> None:
-    """Export the trained model, and see what it takes."""
-    from kilowit.parts.onnx_export import export_onnx
-
-    exported = export_onnx(model, folder, "fp16", runtime="onnxruntime")
-    facts.update(num_16bit_matrices=exported.num_reduced, weights_byte_float32=exported.float32_byte)
-    note_sizes(model, folder, facts)
-
-
-def applied(run: TrainedRun, options: NoOptions) -> Evidence:
-    """Show bytes on disk and in memory."""
-    return smaller_evidence(run.facts)
+_METHOD: Final = RuntimeMethod("fp16_export", "onnxruntime", "fp16")
+plan, on_data, compress_trained, applied = (
+    _METHOD.plan, _METHOD.on_data, _METHOD.compress_trained, _METHOD.applied,
+)  # fmt: skip

@@ -18,23 +18,14 @@ from pathlib import Path
 from typing import Final
 
 from kilowit.parts.runtime import RuntimeOptions, TokenGenerator
+from kilowit.parts.runtimes import torch
 
 FAMILIES: Final = ("bart", "mt5", "pegasus", "t5")
-PRECISIONS: Final = ("fp32", "bf16", "fp16")
-DEVICES: Final = ("cpu", "cuda")
-REQUIRES: Final = ("torch", "transformers")
-READS_MODEL_FOLDER: Final = True
-
-
-def export(model: Path, folder: Path, precision: str) -> None:
-    """Leave a copy of the folder with its weights in `precision`.
-
-    Raises:
-        PartError: the folder cannot be loaded.
-    """
-    from kilowit.parts.torch_folder import export_folder
-
-    export_folder(model, folder, precision)
+PRECISIONS: Final = torch.PRECISIONS  # it computes with the same folders, by steps of its own
+DEVICES: Final = torch.DEVICES
+REQUIRES: Final = torch.REQUIRES
+READS_MODEL_FOLDER: Final = torch.READS_MODEL_FOLDER
+export = torch.export
 
 
 def load(folder: Path, options: RuntimeOptions) -> TokenGenerator:

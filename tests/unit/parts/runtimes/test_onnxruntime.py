@@ -58,6 +58,22 @@ def test_openvino_reads_the_same_graphs(exported: tuple[Any, Path]) -> None:
         assert generator.generate(sources, options) == written_by_generate(model, sources, options)
 
 
+def test_onnx_runtime_gets_fused_nodes_and_openvino_plain_ones(exported: tuple[Any, Path], tmp_path: Path) -> None:
+    import onnx
+
+    from kilowit.parts.onnx_seq2seq import decoder_graph, encoder_graph
+    from kilowit.parts.seq2seq_weights import read_weights
+
+    model, folder = exported
+    kinds = {node.op_type for node in onnx.load(folder / "encoder.onnx", load_external_data=False).graph.node}
+    assert "MultiHeadAttention" in kinds
+    assert any(kind.startswith("Skip") for kind in kinds)
+    for build in (encoder_graph, decoder_graph):
+        build(read_weights(model), "fp32").save(tmp_path / "plain.onnx")
+        plain = onnx.load(tmp_path / "plain.onnx", load_external_data=False)
+        assert {node.domain for node in plain.graph.node} == {""}
+
+
 def test_an_openvino_export_is_checked_by_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     from kilowit.parts import engine_openvino

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from kilowit.endpoint.bill import bill
 from kilowit.endpoint.books import IDLE, Sum
 from kilowit.endpoint.desk import Asked, Desk
 from kilowit.endpoint.engine import Engine
+from kilowit.endpoint.observe import Observe, Watcher
 from kilowit.endpoint.guard import Guard
 from kilowit.endpoint.inference_protocol import add_inference_protocol
 from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
@@ -39,12 +40,15 @@ _PAGE_HEADERS: Final = {
 _SEARCH: Final = ("num_beams", "max_new_tokens", "min_new_tokens", "length_penalty", "no_repeat_ngram_size")
 
 
-def create_app(engine: Engine, settings: EndpointSettings, *, token: str | None = None) -> FastAPI:
+def create_app(
+    engine: Engine, settings: EndpointSettings, *, token: str | None = None, watchers: Sequence[Watcher] = ()
+) -> FastAPI:
     """Return the app of a server.
 
     Args:
         engine: has been started; whoever started it closes it.
         token: what every request but probes and the page must bear; None = anyone may ask.
+        watchers: told of each request once it is over.
     """
     app = FastAPI(
         title="kilowit", version=__version__, docs_url=None, redoc_url=None,
@@ -52,6 +56,7 @@ def create_app(engine: Engine, settings: EndpointSettings, *, token: str | None 
     )  # fmt: skip
     desk, telemetry = Desk(engine, settings), Telemetry(engine, settings.factors)
     app.add_middleware(Guard, settings=settings, token=token)
+    app.add_middleware(Observe, watchers=watchers)  # the last is the outermost
     _add_errors(app)
     _add_summarize(app, desk, telemetry, settings.factors)
     _add_books(app, desk, settings.factors)
@@ -209,7 +214,7 @@ def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
             "by_client": {
                 name: vars(amount)
                 for name, amount in books.sums(of=lambda account: account.client or "(none)").items()
-                if amount.num_documents
+                if amount.num_documents or amount.num_refused
             },
             "models": {name: _told(engine, name) for name in engine.summarizers},
             "idle_power_watt": engine.idle_power_watt,
@@ -232,7 +237,7 @@ def _told(engine: Engine, name: str) -> dict[str, Any]:
 
 
 def _totals(sums: dict[str, Sum], engine: Engine, factors: FactorSettings) -> dict[str, Any]:
-    asked = {name: amount for name, amount in sums.items() if amount.num_documents}
+    asked = {name: amount for name, amount in sums.items() if amount.num_documents or amount.num_refused}
     whole = _sum(list(asked.values()))
     return {
         "requests": bill(_cost(whole, engine), factors, num_documents=whole.num_documents) | vars(whole),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kilowit.endpoint.engine import Engine
+from kilowit.endpoint.observe import CURRENT
 from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.errors import PartError
@@ -63,6 +64,8 @@ class Desk:
             Refused: it is wrong, too large, or cannot be taken on now.
         """
         model = self.model_name(asked.model)
+        exchange = CURRENT.get()
+        client = asked.client or (exchange.client if exchange is not None else "")
         if len(asked.texts) > self.settings.max_documents:
             raise Refused(422, f"{len(asked.texts)} documents; a request may have {self.settings.max_documents}")
         manifest = self.engine.summarizers[model].codec.manifest
@@ -79,7 +82,7 @@ class Desk:
             Job(
                 request_id=asked.request_id,
                 model=model,
-                client=asked.client,
+                client=client,
                 source=source,
                 options=options,
                 arrived_second=now_second,
@@ -87,7 +90,13 @@ class Desk:
             )
             for source in sources
         ]
-        self.engine.queue.put(jobs)
+        if exchange is not None:
+            exchange.model, exchange.jobs = model, jobs
+        try:
+            self.engine.queue.put(jobs)
+        except Refused as error:
+            self.note_refusal(jobs, error)
+            raise
         return jobs
 
     async def answers(self, jobs: Sequence[Job], is_gone: Callable[[], Awaitable[bool]]) -> list[Answer]:
@@ -101,6 +110,8 @@ class Desk:
             while waiting:
                 done, waiting = await asyncio.wait(waiting, timeout=LOOK_SECOND, return_when=asyncio.FIRST_EXCEPTION)
                 for error in [future.exception() for future in done]:
+                    if isinstance(error, Refused):
+                        self.note_refusal(jobs, error)
                     if error is not None:
                         raise error
                 if waiting and await is_gone():
@@ -111,8 +122,18 @@ class Desk:
         self.remember_answers(jobs[0].request_id, answers)
         return answers
 
+    def note_refusal(self, jobs: Sequence[Job], error: Refused) -> None:
+        """Count a request that was not taken on, or given up."""
+        self.engine.books.count_refusal(jobs[0].model, jobs[0].client)
+        exchange = CURRENT.get()
+        if exchange is not None:
+            exchange.refused = error
+
     def remember_answers(self, request_id: str, answers: Sequence[Answer]) -> None:
-        """Keep what a request took, for `recall`."""
+        """Keep what a request took, for `recall` and for those who watch."""
+        exchange = CURRENT.get()
+        if exchange is not None:
+            exchange.answers = answers
         self._remembered[request_id] = sum_costs([answer.cost for answer in answers])
         while len(self._remembered) > NUM_REMEMBERED:
             self._remembered.popitem(last=False)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kilowit.endpoint.books import IDLE, Books, Share, cost_of, token_fractions
 from kilowit.endpoint.job import Answer, Cost, Job, Refused
@@ -22,8 +22,8 @@ from kilowit.meter import Meter, MeterResult
 from kilowit.record import PhaseFigures
 from kilowit.serving.summarizer import Summarizer, synchronize
 
-IDLE_SLICE_SECOND: Final = 5.0  # idling is booked at least so often
-REST_SECOND: Final = 1.0  # at most so often: reading all sensors takes a moment
+REST_SECOND: Final = 1.0  # what nobody asked for is booked so often: reading all sensors takes a moment
+IDLE_SLICES: Final = 5  # of a second: how long one phase of idling lasts
 MIN_IDLE_SECOND: Final = 0.5  # shorter stretches hold too few ticks of a counter to tell a power
 WARM_UP_TEXT: Final = "The first request of a process pays for what is touched for the first time."
 
@@ -74,6 +74,7 @@ class Engine:
         self._booked_joule = self._booked_second = self._rested_second = 0.0
         self._loaders = models
         self._is_closed = False
+        self._is_over = threading.Event()
         self._running: _Running | None = None
         self._thread: threading.Thread | None = None
 
@@ -94,8 +95,10 @@ class Engine:
         except BaseException:
             self._let_go()
             raise
+        self.books.book_session(self._session())
         self._thread = threading.Thread(target=self._run, name="kilowit-engine", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._keep_books, name="kilowit-books", daemon=True).start()
 
     def close(self) -> MeterResult:
         """Answer what waits, then stop; return what the meter saw. Calling it again returns the same."""
@@ -130,18 +133,43 @@ class Engine:
                 return
             else:
                 self._idle()
+            if self.queue.clock() - self._rested_second >= REST_SECOND:  # under load too: a kill may come at any time
+                self._write_books()
 
     def _idle(self) -> None:
         with self.meter.phase(IDLE) as phase:
-            self.queue.wait(IDLE_SLICE_SECOND)
+            for _ in range(IDLE_SLICES):
+                if self.queue.wait(REST_SECOND):
+                    break
+                self._write_books()
         assert phase.result is not None
         cost = cost_of(phase.result)
         if cost.watt is not None and cost.second >= MIN_IDLE_SECOND:
             self.idle_power_watt = cost.watt
         self.last_cost = cost
-        if self.queue.clock() - self._rested_second >= REST_SECOND:
-            self._book_rest(self.meter.total_so_far(), cost)
+
+    def _write_books(self) -> None:
+        self._book_rest(self.meter.total_so_far(), self.last_cost)
+        self.books.book_refusals()
+
+    def _keep_books(self) -> None:
+        """Bring the books to the disk once a second, beside the engine: a slow disk holds no batch up."""
+        while not self._is_over.wait(REST_SECOND):
             self.books.sync()
+
+    def _session(self) -> dict[str, Any]:
+        """Return what the books say of a start."""
+        factors = self.settings.factors
+        models = {
+            name: {
+                "runtime": summarizer.label,
+                "device": summarizer.device,
+                "source": summarizer.codec.manifest.source,
+                "making_joule": self.making_joule.get(name),
+            }
+            for name, summarizer in self.summarizers.items()
+        }
+        return {"models": models, "region": factors.region, "machine": factors.machine, "pue": factors.pue}
 
     def _book(self, name: str, cost: Cost, shares: Sequence[Share] | None = None) -> None:
         self._booked_joule += cost.joule or 0.0
@@ -155,7 +183,7 @@ class Engine:
         """Book as idling all that the meter saw and nobody has asked for: moments between phases are in it too.
 
         Args:
-            like: a stretch of idling, whose relative interval is taken.
+            like: a stretch whose relative interval is taken.
         """
         if total is None:
             return
@@ -214,7 +242,7 @@ class Engine:
             for job, text, n_in, n_out, fraction in zip(batch, texts, num_in, num_out, fractions, strict=True)
         ]
         shares = [
-            Share(job.request_id, job.client, n_in, n_out, fraction)
+            Share(job.request_id, job.client, n_in, n_out, fraction, round(began_second - job.arrived_second, 6))
             for job, n_in, n_out, fraction in zip(batch, num_in, num_out, fractions, strict=True)
         ]
         self._book(batch[0].model, cost, shares)
@@ -242,6 +270,7 @@ class Engine:
         result = self.meter.stop()
         if not self._is_closed:
             self._is_closed = True
+            self._is_over.set()
             self._book_rest(result.total, cost_of(result.total))
             self.books.close()
         for summarizer in self.summarizers.values():

@@ -90,14 +90,15 @@ class RequestQueue:
             self._jobs.extend(jobs)
             self._changed.notify_all()
 
-    def wait(self, timeout_second: float) -> None:
-        """Wait until something is there to be taken, the queue is closed, or the time is over."""
+    def wait(self, timeout_second: float) -> bool:
+        """Wait until something is there to be taken, the queue is closed, or the time is over: then return False."""
         with self._changed:
-            self._changed.wait_for(lambda: self._jobs or self._is_closed, timeout_second)
+            is_woken = bool(self._changed.wait_for(lambda: self._jobs or self._is_closed, timeout_second))
             if self._jobs and self.batch_wait_second > 0 and not self._is_closed:
                 self._changed.wait_for(
                     lambda: len(self._jobs) >= self.max_batch_size or self._is_closed, self.batch_wait_second
                 )
+            return is_woken
 
     def take(self) -> list[Job]:
         """Return the next batch, marked as running; nothing if nothing waits. Jobs that came too late are refused."""

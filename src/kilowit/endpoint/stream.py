@@ -44,6 +44,7 @@ async def events(
         desk.remember_answers(jobs[0].request_id, answers)
         yield _event("done", content)
     except Refused as error:
+        desk.note_refusal(jobs, error)
         told = {"error": error.message, "hint": error.hint, "retry_after_second": error.retry_after_second}
         yield _event("error", told)
     finally:

@@ -54,7 +54,8 @@ class MixedAsker(Asker):
 
     def totals(self) -> dict[str, Any]:
         """Let every asker learn the model's name."""
-        return [asker.totals() for asker in self.askers][0]
+        told = [asker.totals() for asker in self.askers]
+        return told[0]
 
     def ask(self, documents: Sequence[str]) -> Reply:
         """Ask as the next in turn."""

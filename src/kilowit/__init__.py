@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kilowit.dataset import describe_dataset
+    from kilowit.endpoint.folder import ServingFolder, read_serving_folder
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.exchange import export_records, import_runs
     from kilowit.meter import Meter, MeterResult
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from kilowit.record import Record
     from kilowit.report.compare import compare
     from kilowit.report.recommend import recommend
-    from kilowit.report.write import write_report
+    from kilowit.report.write import write_report, write_serving_report
     from kilowit.run.coordinator import run_study
     from kilowit.serving import Bill, Summaries, Summarizer, export_model, load_summarizer, summarize
     from kilowit.store import Store
@@ -34,6 +35,7 @@ __all__ = [
     "Meter",
     "MeterResult",
     "Record",
+    "ServingFolder",
     "Store",
     "Study",
     "Summaries",
@@ -46,10 +48,12 @@ __all__ = [
     "import_runs",
     "load_summarizer",
     "plan_study",
+    "read_serving_folder",
     "recommend",
     "run_study",
     "summarize",
     "write_report",
+    "write_serving_report",
 ]
 
 _MODULES = {
@@ -58,6 +62,7 @@ _MODULES = {
     "Meter": "kilowit.meter",
     "MeterResult": "kilowit.meter",
     "Record": "kilowit.record",
+    "ServingFolder": "kilowit.endpoint.folder",
     "Store": "kilowit.store",
     "Study": "kilowit.study",
     "Summaries": "kilowit.serving",
@@ -70,10 +75,12 @@ _MODULES = {
     "import_runs": "kilowit.exchange",
     "load_summarizer": "kilowit.serving",
     "plan_study": "kilowit.plan",
+    "read_serving_folder": "kilowit.endpoint.folder",
     "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",
     "summarize": "kilowit.serving",
     "write_report": "kilowit.report.write",
+    "write_serving_report": "kilowit.report.write",
 }
 
 

@@ -17,10 +17,10 @@ from kilowit.endpoint.bill import bill
 from kilowit.endpoint.books import IDLE, Sum
 from kilowit.endpoint.desk import Asked, Desk
 from kilowit.endpoint.engine import Engine
-from kilowit.endpoint.observe import Observe, Watcher
 from kilowit.endpoint.guard import Guard
 from kilowit.endpoint.inference_protocol import add_inference_protocol
 from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
+from kilowit.endpoint.observe import Observe, Watcher
 from kilowit.endpoint.schema import CarbonBody, SummarizeBody
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.endpoint.stream import events

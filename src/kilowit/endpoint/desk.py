@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kilowit.endpoint.engine import Engine
-from kilowit.endpoint.observe import CURRENT
 from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
+from kilowit.endpoint.observe import CURRENT
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.errors import PartError
 from kilowit.parts.runtime import GenerateOptions

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from kilowit.endpoint.books import IDLE
 from kilowit.endpoint.engine import Engine
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.errors import ExecutorError, PartError, StudyError
@@ -57,6 +58,8 @@ def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: A
             chosen = _runtime(runtime)
             label = "" if len(runtimes) < 2 else f"-{runtime.replace(':', '-')}"
             name = _UNNAMEABLE.sub("-", f"{given or source.name}{label}").strip("-") or "model"
+            if name == IDLE:
+                raise StudyError(f'no model can be named "{IDLE}": the books call so what nobody asked for')
             if name in found:
                 raise StudyError(f'two models would be named "{name}"', hint="Name them: news=FOLDER dialogue=FOLDER.")
             load = functools.partial(load_summarizer, model, runtime=chosen, **options)

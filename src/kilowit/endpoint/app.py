@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from kilowit import __version__
+from kilowit.endpoint.answers import BillAnswer, ReadyAnswer, SummarizeAnswer, TotalsAnswer, responses
 from kilowit.endpoint.bill import bill
 from kilowit.endpoint.books import IDLE, Sum
 from kilowit.endpoint.desk import Asked, Desk
@@ -119,7 +120,9 @@ def _printable(text: str) -> str:
 
 
 def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: FactorSettings) -> None:
-    @app.post("/v1/summarize")
+    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+
+    @app.post("/v1/summarize", responses=responses(SummarizeAnswer, 404, 422, 429, 503, content=stream))
     async def summarize(body: SummarizeBody, request: Request) -> Response:
         """Summarize documents; the answer says what each took."""
         began_second = time.monotonic()
@@ -190,7 +193,7 @@ def summary(answer: Answer, factors: FactorSettings) -> dict[str, Any]:
 
 
 def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
-    @app.post("/v1/carbon")
+    @app.post("/v1/carbon", responses=responses(BillAnswer, 404, 422))
     async def carbon(body: CarbonBody) -> dict[str, Any]:
         """Price something anew for another region, PUE or machine: nothing is run again."""
         placed = FactorSettings(region=body.region, pue=body.pue, machine=body.machine)
@@ -204,7 +207,7 @@ def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
         today = _sum(list(desk.engine.books.sums(hours=_today()).values()))
         return bill(_cost(today, desk.engine), placed, num_documents=today.num_documents)
 
-    @app.get("/v1/totals")
+    @app.get("/v1/totals", responses=responses(TotalsAnswer))
     async def totals() -> dict[str, Any]:
         """Say what the server has used today and since its books began, by model; idling apart."""
         books, engine = desk.engine.books, desk.engine
@@ -269,12 +272,14 @@ def _today() -> str:
 
 
 def _add_probes(app: FastAPI, engine: Engine, telemetry: Telemetry) -> None:
-    @app.get("/healthz")
+    @app.get("/healthz", responses={**responses(ReadyAnswer), 503: {"model": ReadyAnswer}})
     async def healthz() -> JSONResponse:
         """Say whether requests are answered."""
         return JSONResponse({"ready": engine.is_alive}, 200 if engine.is_alive else 503)
 
-    @app.get("/metrics")
+    plain = {"text/plain": {"schema": {"type": "string"}}}
+
+    @app.get("/metrics", response_class=Response, responses=responses(None, content=plain))
     async def metrics() -> Response:
         """Return all counters for Prometheus."""
         return Response(telemetry.text(), media_type=CONTENT_TYPE)

@@ -13,6 +13,15 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from kilowit import __version__
+from kilowit.endpoint.answers import (
+    InferAnswer,
+    LiveAnswer,
+    ModelAnswer,
+    ModelReadyAnswer,
+    ReadyAnswer,
+    ServerAnswer,
+    responses,
+)
 from kilowit.endpoint.bill import bill
 from kilowit.endpoint.desk import Asked, Desk
 from kilowit.endpoint.job import Answer, Refused
@@ -35,15 +44,15 @@ _NOT_OF_SEARCH: Final = frozenset({
 def add_inference_protocol(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
     """Give an app the routes of the protocol."""
 
-    @app.get("/v2")
+    @app.get("/v2", responses=responses(ServerAnswer))
     async def server() -> dict[str, Any]:
         return {"name": "kilowit", "version": __version__, "extensions": []}
 
-    @app.get("/v2/health/live")
+    @app.get("/v2/health/live", responses=responses(LiveAnswer))
     async def live() -> dict[str, Any]:
         return {"live": True}
 
-    @app.get("/v2/health/ready")
+    @app.get("/v2/health/ready", responses={**responses(ReadyAnswer), 503: {"model": ReadyAnswer}})
     async def ready() -> JSONResponse:
         is_alive = desk.engine.is_alive
         return JSONResponse({"ready": is_alive}, 200 if is_alive else 503)
@@ -53,8 +62,8 @@ def add_inference_protocol(app: FastAPI, desk: Desk, factors: FactorSettings) ->
 
 
 def _add_models(app: FastAPI, desk: Desk) -> None:
-    @app.get("/v2/models/{model}")
-    @app.get("/v2/models/{model}/versions/{version}")
+    @app.get("/v2/models/{model}", responses=responses(ModelAnswer, 404))
+    @app.get("/v2/models/{model}/versions/{version}", responses=responses(ModelAnswer, 404))
     async def metadata(model: str, version: str = VERSION) -> dict[str, Any]:
         name = _checked(desk, model, version)
         return {
@@ -65,15 +74,15 @@ def _add_models(app: FastAPI, desk: Desk) -> None:
             "outputs": [{"name": output, "datatype": kind, "shape": [-1]} for output, kind in OUTPUTS.items()],
         }
 
-    @app.get("/v2/models/{model}/ready")
-    @app.get("/v2/models/{model}/versions/{version}/ready")
+    @app.get("/v2/models/{model}/ready", responses=responses(ModelReadyAnswer, 404))
+    @app.get("/v2/models/{model}/versions/{version}/ready", responses=responses(ModelReadyAnswer, 404))
     async def model_ready(model: str, version: str = VERSION) -> dict[str, Any]:
         return {"name": _checked(desk, model, version), "ready": desk.engine.is_alive}
 
 
 def _add_infer(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
-    @app.post("/v2/models/{model}/infer")
-    @app.post("/v2/models/{model}/versions/{version}/infer")
+    @app.post("/v2/models/{model}/infer", responses=responses(InferAnswer, 404, 422, 429, 503))
+    @app.post("/v2/models/{model}/versions/{version}/infer", responses=responses(InferAnswer, 404, 422, 429, 503))
     async def infer(model: str, body: InferBody, request: Request, version: str = VERSION) -> Response:
         name = _checked(desk, model, version)
         asked = Asked(

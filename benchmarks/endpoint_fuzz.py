@@ -3,8 +3,8 @@
     python benchmarks/endpoint_fuzz.py MODEL [--requests 10000] [--seed 0]
 
 Half of the requests come from schemathesis, right and wrong by our own OpenAPI; the others are bodies and bytes of
-`endpoint_fuzz_cases`: damaged and deep JSON, NaN, other encodings and content types, tensors of odd shapes, broken HTTP,
-bodies that never end. Between them a good request must be answered. The server's log must hold no traceback.
+`endpoint_fuzz_cases`: damaged and deep JSON, NaN, other encodings and content types, tensors of odd shapes, broken
+HTTP, bodies that never end. Between them a good request must be answered. The server's log must hold no traceback.
 """
 
 from __future__ import annotations
@@ -68,9 +68,18 @@ def fuzz(served: Served, num_requests: int, seed: int) -> Outcome:
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
     num_schema, num_raw = int(num_requests * SCHEMA_SHARE), int(num_requests * RAW_SHARE)
     num_slow = max(1, int(num_requests * SLOW_SHARE))
+
+    def left() -> int:
+        return num_requests - outcome.num_requests
+
     steps: list[tuple[str, Any]] = [
         ("schema", lambda: fuzz_schema(schema, num_schema, seed, outcome)),
-        ("bodies", lambda: fuzz_bodies(served, schema, num_requests - outcome.num_requests - num_raw - num_slow, seed, outcome)),
+        (
+            "bodies",
+            lambda: fuzz_bodies(
+                served, schema, num_requests - outcome.num_requests - num_raw - num_slow, seed, outcome
+            ),
+        ),
         ("bytes", lambda: _many(lambda content: send_raw(served, [content]), raw_bytes(seed, num_raw), outcome)),
         ("slow", lambda: _many(lambda parts: send_raw(served, parts), slow_parts(seed, num_slow), outcome)),
     ]

@@ -205,7 +205,8 @@ def _headers(draw: random.Random) -> bytes:
     headers = draw.choice(
         (
             [], [b"Host"], [b"Host: a", b"Host: b"], [b": x"], [b"A" * 70_000 + b": b"], [b"X: " + b"\x00\x01"],
-            [b"X: a\r\n folded"], [b"X-%d: y" % i for i in range(3000)], [b"Host: \xff\xfe"], [b"Cookie: " + b";" * 9000],
+            [b"X: a\r\n folded"], [b"X-%d: y" % i for i in range(3000)], [b"Host: \xff\xfe"],
+            [b"Cookie: " + b";" * 9000],
             [b"Expect: 100-continue", b"Host: x"], [b"Upgrade: websocket", b"Connection: Upgrade", b"Host: x"],
             [b"Content-Length: -1"], [b"Content-Length: abc"], [b"Content-Length: 5", b"Content-Length: 6"],
             [b"Content-Length: " + b"9" * 30], [b"Content-Length: 1_0"], [b"Content-Length: +5"],
@@ -220,7 +221,8 @@ def _chunks(draw: random.Random) -> bytes:
         head.append(b"Content-Length: 3")
     body = draw.choice(
         (
-            b"zz\r\n", b"-1\r\nx\r\n0\r\n\r\n", b"5\r\nab\r\n", b"ffffffffffffffffff\r\n", b"1;" + b"x" * 9000 + b"\r\n",
+            b"zz\r\n", b"-1\r\nx\r\n0\r\n\r\n", b"5\r\nab\r\n", b"ffffffffffffffffff\r\n",
+            b"1;" + b"x" * 9000 + b"\r\n",
             b"%x\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD), b"0\r\nTrailer: x\r\n\r\n", b"100000\r\n" + b"a" * 0x100000,
         )
     )  # fmt: skip

@@ -39,6 +39,9 @@ def serve(
     region: Region = None,
     machine: Machine = None,
     pue: Annotated[float | None, typer.Option(metavar="NUMBER", help="Power usage effectiveness.")] = None,
+    otel_endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="OTLP/HTTP collector for spans and metrics.")
+    ] = None,
 ) -> None:
     """Serve summaries over HTTP, with a page, and say of each what it cost. Ctrl-C answers what waits, then stops.
 
@@ -49,6 +52,7 @@ def serve(
     limits = {
         "host": host, "port": port, "max_batch_size": batch_size, "max_waiting": max_waiting,
         "deadline_second": deadline, "max_new_tokens": max_new_tokens,
+        "otel_endpoint": otel_endpoint,
     }  # fmt: skip
     load = {"device": device, "num_threads": threads, "max_source_tokens": max_source_tokens}
     factors = {"region": region, "machine": machine, "pue": pue}

@@ -105,7 +105,7 @@ class Desk:
         Raises:
             Refused: one of them was given up; those that still wait are taken out. Or the client has gone.
         """
-        waiting = {asyncio.wrap_future(job.future) for job in jobs}
+        waiting = {awaitable(job) for job in jobs}
         try:
             while waiting:
                 done, waiting = await asyncio.wait(waiting, timeout=LOOK_SECOND, return_when=asyncio.FIRST_EXCEPTION)
@@ -160,6 +160,16 @@ class Desk:
         if "min_new_tokens" not in said:
             options = replace(options, min_new_tokens=min(options.min_new_tokens, options.max_new_tokens))
         return options
+
+
+def awaitable(job: Job) -> asyncio.Future[Answer]:
+    """Return a job's future for the event loop; it does not complain where nobody asks how it ended.
+
+    Of a request whose documents are given up, the first tells why; asyncio would log each of the others.
+    """
+    future = asyncio.wrap_future(job.future)
+    future.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+    return future
 
 
 def abandon(jobs: Sequence[Job]) -> None:

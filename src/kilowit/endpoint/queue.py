@@ -16,17 +16,28 @@ from typing import Final
 from kilowit.endpoint.job import Job, Refused
 
 NEWEST_SHARE: Final = 0.3  # of the last batch in the moving mean of how long batches take
-MARGIN: Final = 1.25  # batches vary: one is expected to take this many times the mean
+MARGIN: Final = 1.25  # documents vary: those that wait are expected to take this many times the mean
+# A batch is expected to take the mean and so many mean deviations: few take longer, on a machine that others use too.
+# Source: Jacobson 1988, Congestion Avoidance and Control, SIGCOMM, appendix A, where the same bounds a round trip.
+NUM_DEVIATIONS: Final = 4
 
 
 class _Pace:
-    """How long a model's batches take, as a moving mean; None before the first."""
+    """How long a model's batches take, as a moving mean and the mean deviation from it; None before the first."""
 
     def __init__(self) -> None:
         self.batch_second: float | None = None
         self.document_second: float | None = None
+        self.deviation_second = 0.0
+
+    @property
+    def bound_second(self) -> float:
+        """How long the next batch will hardly exceed; 0 where nothing is known yet."""
+        return (self.batch_second or 0.0) + NUM_DEVIATIONS * self.deviation_second
 
     def learn(self, second: float, num_documents: int) -> None:
+        if self.batch_second is not None:
+            self.deviation_second = _moved(self.deviation_second, abs(second - self.batch_second))
         self.batch_second = _moved(self.batch_second, second)
         self.document_second = _moved(self.document_second, second / num_documents)
 
@@ -145,18 +156,16 @@ class RequestQueue:
         """Return how long it should take until the last of these jobs is answered; 0 where nothing is known yet."""
         busy_second = max(0.0, self._busy_until_second - self.clock())
         queued_second = sum(self._pace(job.model).document_second or 0.0 for job in self._jobs)
-        own_second = max(
-            self._pace(jobs[0].model).batch_second or 0.0,
-            len(jobs) * (self._pace(jobs[0].model).document_second or 0.0),
-        )
-        return busy_second + MARGIN * (queued_second + own_second)
+        pace = self._pace(jobs[0].model)
+        own_second = max(pace.bound_second, MARGIN * len(jobs) * (pace.document_second or 0.0))
+        return busy_second + MARGIN * queued_second + own_second
 
     def _refuse_late(self) -> None:
         now_second = self.clock()
         in_time: deque[Job] = deque()
         for job in self._jobs:
             half_second = (job.deadline_second - job.arrived_second) / 2  # a job that has not waited is not given up
-            if now_second + min(self._pace(job.model).batch_second or 0.0, half_second) <= job.deadline_second:
+            if now_second + min(self._pace(job.model).bound_second, half_second) <= job.deadline_second:
                 in_time.append(job)
             elif job.future.set_running_or_notify_cancel():
                 text = "the deadline would have passed before the summary was written"

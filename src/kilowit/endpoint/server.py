@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import os
 import re
 import signal
 import socket
@@ -122,14 +123,21 @@ def serve(
     """
     uvicorn = _require_uvicorn()
     from kilowit.endpoint.app import create_app
+    from kilowit.endpoint.otel import OpenTelemetry, is_wanted, require_sdk
 
+    is_told = is_wanted(settings.otel_endpoint, os.environ)
+    if is_told:
+        require_sdk(settings.otel_endpoint)
     listening = _listen(settings.host, settings.port)
     engine = Engine({model.name: model.load for model in models}, settings, folder=folder)
     engine.making_joule = {m.name: m.making_joule for m in models if m.making_joule is not None}
+    telemetry: OpenTelemetry | None = None
     try:
         engine.start()
+        if is_told:
+            telemetry = OpenTelemetry(engine, settings.factors, settings.otel_endpoint, os.environ)
         config = uvicorn.Config(
-            create_app(engine, settings, token=token),
+            create_app(engine, settings, token=token, watchers=[] if telemetry is None else [telemetry]),
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -142,6 +150,8 @@ def serve(
     finally:
         listening.close()
         result = engine.close()
+        if telemetry is not None:
+            telemetry.close()
     return replace(result, warnings=(*result.warnings, *([engine.books.problem] if engine.books.problem else [])))
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
-from kilowit.endpoint.desk import Desk, abandon
+from kilowit.endpoint.desk import Desk, abandon, awaitable
 from kilowit.endpoint.job import Answer, Job, Refused
 
 PROGRESS_SECOND: Final = 0.25
@@ -28,7 +28,7 @@ async def events(
     desk.engine.num_watchers += 1
     try:
         yield _event("accepted", {"request_id": jobs[0].request_id, "model": jobs[0].model, "num_documents": len(jobs)})
-        places = {asyncio.wrap_future(job.future): place for place, job in enumerate(jobs)}
+        places = {awaitable(job): place for place, job in enumerate(jobs)}
         waiting = set(places)
         while waiting:
             done, waiting = await asyncio.wait(waiting, timeout=PROGRESS_SECOND, return_when=asyncio.FIRST_COMPLETED)

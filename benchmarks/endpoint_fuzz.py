@@ -38,7 +38,7 @@ from endpoint_process import Served, serving
 TIMEOUT_SECOND = 40.0  # no answer by then is a hang: the deadline is 30 s, a body may take 10 s
 SETTLE_SECOND = 0.3  # broken HTTP may rightly wait for more: its client goes after this
 NUM_AT_ONCE = 8
-GOOD = {"text": "return the value of the list", "max_new_tokens": 2}
+GOOD: dict[str, Any] = {"text": "return the value of the list", "max_new_tokens": 2}
 SCHEMA_SHARE, RAW_SHARE, SLOW_SHARE = 0.5, 0.15, 0.005
 WEIGHTS = {"POST": 10, "GET": 1}  # how often an operation is asked, by its method
 

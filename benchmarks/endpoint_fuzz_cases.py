@@ -23,7 +23,7 @@ NUMBERS: Final = (
     0, 1, -1, 2, 8, 9, 63, 64, 1.5, -0.0, 1e-320, 1e308, -1e308, 10**18, 2**63, -(2**63) - 1, 10**400, float("nan"),
     float("inf"), float("-inf"),
 )  # fmt: skip
-ODD: Final = (None, True, False, "", "1", "true", [], {}, [[]], [None], {"a": 1}, "\ud800")
+ODD: Final[tuple[Any, ...]] = (None, True, False, "", "1", "true", [], {}, [[]], [None], {"a": 1}, "\ud800")
 FIELDS: Final = (
     "text", "model", "client", "stream", "deadline_second", "num_beams", "max_new_tokens", "min_new_tokens",
     "length_penalty", "no_repeat_ngram_size", "region", "pue", "machine", "request_id", "energy_joule", "id", "inputs",
@@ -72,7 +72,7 @@ def _summarize(draw: random.Random) -> Body:
 
 
 def _carbon(draw: random.Random) -> Body:
-    content = {
+    content: dict[str, Any] = {
         "region": draw.choice(("country/FR", "country/XX", "", *TEXTS[:6])), "energy_joule": draw.choice(NUMBERS),
         "pue": draw.choice((1.0, 1.5, *NUMBERS)),
     }  # fmt: skip

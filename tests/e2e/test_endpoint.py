@@ -24,17 +24,11 @@ DOCUMENT = "return the value of the list key " * 4
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tiny_exports: Path) -> Path:
     """A tiny model, exported for ONNX Runtime: its server loads neither torch nor transformers."""
-    for package in ("torch", "onnx", "onnxruntime", "fastapi", "uvicorn", "prometheus_client", "httpx2"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "httpx2"):
         pytest.importorskip(package)
-    from kilowit.serving.folder import export_folder
-    from kilowit.settings import RuntimeSettings
-    from tiny_summarizer import write_model
-
-    folder = tmp_path_factory.mktemp("endpoint")
-    export_folder(write_model(folder / "model"), folder / "exported", RuntimeSettings(name="onnxruntime"))
-    return folder / "exported"
+    return tiny_exports / "onnxruntime"
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from kilowit.endpoint.schema import CarbonBody, SummarizeBody
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.endpoint.stream import events
 from kilowit.endpoint.telemetry import CONTENT_TYPE, Telemetry
+from kilowit.endpoint.token_queue import Bell
 from kilowit.errors import KilowitError
 from kilowit.settings import FactorSettings
 
@@ -126,16 +127,16 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             client=body.client or "",
             deadline_second=body.deadline_second,
             search={option: getattr(body, option) for option in _SEARCH},
+            bell=Bell() if body.stream else None,
         )
         status = 500
         try:
             name = desk.model_name(body.model)
             jobs = await desk.submit(asked)
-            if body.stream:
+            if asked.bell is not None:
                 status = 200
-                content = events(desk, jobs, lambda answers: _summarized(jobs, answers, factors, began_second))
                 return StreamingResponse(
-                    _timed(content, telemetry, name, began_second),
+                    _streamed(desk, jobs, asked.bell, telemetry, factors, began_second),
                     media_type="text/event-stream",
                     headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
                 )
@@ -151,16 +152,35 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             telemetry.requests.labels(name, str(status)).inc()
 
 
-async def _timed(
-    content: AsyncIterator[str], telemetry: Telemetry, name: str, began_second: float
+async def _streamed(
+    desk: Desk, jobs: list[Job], bell: Bell, telemetry: Telemetry, factors: FactorSettings, began_second: float
 ) -> AsyncIterator[str]:
-    async for part in content:
+    """Yield the events of a request, and count how long it took to its first text and to its end."""
+    name = jobs[0].model
+
+    def summarized(answers: list[Answer], first_second: float | None) -> dict[str, Any]:
+        wait_second = None if first_second is None else first_second - began_second
+        if wait_second is not None:
+            telemetry.first_token.labels(name).observe(wait_second)
+        return _summarized(jobs, answers, factors, began_second, wait_second)
+
+    async for part in events(desk, jobs, bell, summarized):
         yield part
     telemetry.latency.labels(name).observe(time.monotonic() - began_second)
 
 
-def _summarized(jobs: list[Job], answers: list[Answer], factors: FactorSettings, began_second: float) -> dict[str, Any]:
-    """Return the answer to a request as JSON."""
+def _summarized(
+    jobs: list[Job],
+    answers: list[Answer],
+    factors: FactorSettings,
+    began_second: float,
+    first_token_second: float | None = None,
+) -> dict[str, Any]:
+    """Return the answer to a request as JSON.
+
+    Args:
+        first_token_second: from the request until text of a summary was sent; None = it was not streamed.
+    """
     cost = sum_costs([answer.cost for answer in answers])
     return {
         "request_id": jobs[0].request_id,
@@ -168,6 +188,7 @@ def _summarized(jobs: list[Job], answers: list[Answer], factors: FactorSettings,
         "summaries": [summary(answer, factors) for answer in answers],
         "bill": bill(cost, factors, num_documents=len(answers)),
         "latency_second": round(time.monotonic() - began_second, 6),
+        "time_to_first_token_second": None if first_token_second is None else round(first_token_second, 6),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from kilowit.endpoint.engine import Engine
 from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
 from kilowit.endpoint.settings import EndpointSettings
+from kilowit.endpoint.token_queue import Bell, TokenQueue
 from kilowit.errors import PartError
 from kilowit.parts.runtime import GenerateOptions
 from kilowit.parts.runtime_request import check_request
@@ -30,6 +31,7 @@ class Asked:
     client: str = ""
     deadline_second: float | None = None
     search: Mapping[str, Any] = field(default_factory=dict)  # of `GenerateOptions`, what was said of it
+    bell: Bell | None = None  # rung as its summaries grow; None = they are wanted whole
 
 
 class Desk:
@@ -84,9 +86,13 @@ class Desk:
                 options=options,
                 arrived_second=now_second,
                 deadline_second=now_second + allowed_second,
+                tokens=None if asked.bell is None else TokenQueue(asked.bell),
             )
             for source in sources
         ]
+        if asked.bell is not None:
+            for job in jobs:
+                job.future.add_done_callback(asked.bell.ring)
         self.engine.queue.put(jobs)
         return jobs
 
@@ -142,6 +148,7 @@ class Desk:
 
 
 def abandon(jobs: Sequence[Job]) -> None:
-    """Take the documents out that still wait."""
+    """Take the documents out that still wait, and let those that stream end where they are."""
     for job in jobs:
+        job.is_gone = True
         job.future.cancel()

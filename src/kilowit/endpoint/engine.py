@@ -19,6 +19,7 @@ from kilowit.endpoint.job import Answer, Cost, Job, Refused
 from kilowit.endpoint.queue import RequestQueue
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.meter import Meter, MeterResult
+from kilowit.parts.runtime import OnTokens
 from kilowit.record import PhaseFigures
 from kilowit.serving.summarizer import Summarizer, synchronize
 
@@ -177,7 +178,8 @@ class Engine:
             try:
                 summarizer = self.summarizers[first.model]
                 options = replace(first.options, batch_size=self.settings.max_batch_size)
-                rows = summarizer.generator.generate([job.source for job in batch], options)
+                sources = [job.source for job in batch]
+                rows = summarizer.generator.generate(sources, options, on_tokens=_telling(batch))
                 texts = summarizer.codec.decode(rows)
                 phase.count(
                     num_examples=len(batch),
@@ -248,3 +250,17 @@ class Engine:
             summarizer.close()
         self.summarizers.clear()
         return result
+
+
+def _telling(batch: Sequence[Job]) -> OnTokens | None:
+    """Return what takes the tokens of a batch to those who stream; None if nobody does: looking at each step costs."""
+    if all(job.tokens is None for job in batch):
+        return None
+
+    def tell(place: int, tokens: Sequence[int]) -> bool:
+        job = batch[place]
+        if job.tokens is not None:
+            job.tokens.put(tokens)
+        return not job.is_gone
+
+    return tell

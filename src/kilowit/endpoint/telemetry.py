@@ -46,6 +46,13 @@ class Telemetry:
             buckets=_SECONDS,
             **made,  # type: ignore[arg-type]
         )
+        self.first_token = Histogram(
+            "time_to_first_token_seconds",
+            "From a request that streams to the first text of a summary",
+            by_model,
+            buckets=_SECONDS,
+            **made,  # type: ignore[arg-type]
+        )
         self._wait = Histogram(
             "wait_seconds",
             "From request to the start of its batch",

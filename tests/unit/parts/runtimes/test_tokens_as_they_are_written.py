@@ -1,4 +1,4 @@
-"""Every runtime that streams: tokens are told once, in order, as early as they are settled, and are those of the row."""
+"""Tokens are told as runtimes settle them: once, in order, and put together the row."""
 
 from __future__ import annotations
 

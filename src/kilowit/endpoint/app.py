@@ -24,7 +24,6 @@ from kilowit.endpoint.schema import CarbonBody, SummarizeBody
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.endpoint.stream import events
 from kilowit.endpoint.telemetry import CONTENT_TYPE, Telemetry
-from kilowit.endpoint.token_queue import Bell
 from kilowit.errors import KilowitError
 from kilowit.settings import FactorSettings
 
@@ -127,16 +126,16 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             client=body.client or "",
             deadline_second=body.deadline_second,
             search={option: getattr(body, option) for option in _SEARCH},
-            bell=Bell() if body.stream else None,
+            is_streamed=body.stream,
         )
         status = 500
         try:
             name = desk.model_name(body.model)
             jobs = await desk.submit(asked)
-            if asked.bell is not None:
+            if body.stream:
                 status = 200
                 return StreamingResponse(
-                    _streamed(desk, jobs, asked.bell, telemetry, factors, began_second),
+                    _streamed(desk, jobs, telemetry, factors, began_second),
                     media_type="text/event-stream",
                     headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
                 )
@@ -153,7 +152,7 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
 
 
 async def _streamed(
-    desk: Desk, jobs: list[Job], bell: Bell, telemetry: Telemetry, factors: FactorSettings, began_second: float
+    desk: Desk, jobs: list[Job], telemetry: Telemetry, factors: FactorSettings, began_second: float
 ) -> AsyncIterator[str]:
     """Yield the events of a request, and count how long it took to its first text and to its end."""
     name = jobs[0].model
@@ -164,7 +163,7 @@ async def _streamed(
             telemetry.first_token.labels(name).observe(wait_second)
         return _summarized(jobs, answers, factors, began_second, wait_second)
 
-    async for part in events(desk, jobs, bell, summarized):
+    async for part in events(desk, jobs, summarized):
         yield part
     telemetry.latency.labels(name).observe(time.monotonic() - began_second)
 

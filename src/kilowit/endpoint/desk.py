@@ -31,7 +31,7 @@ class Asked:
     client: str = ""
     deadline_second: float | None = None
     search: Mapping[str, Any] = field(default_factory=dict)  # of `GenerateOptions`, what was said of it
-    bell: Bell | None = None  # rung as its summaries grow; None = they are wanted whole
+    is_streamed: bool = False  # whether its summaries are wanted as they grow
 
 
 class Desk:
@@ -77,6 +77,7 @@ class Desk:
             raise Refused(422, f"{where}{error.message}", hint=error.hint) from error
         now_second = self.engine.queue.clock()
         allowed_second = min(asked.deadline_second or self.settings.deadline_second, self.settings.deadline_second)
+        bell = Bell()  # one for all: each wake of the loop costs as much as some documents of a small model
         jobs = [
             Job(
                 request_id=asked.request_id,
@@ -86,13 +87,11 @@ class Desk:
                 options=options,
                 arrived_second=now_second,
                 deadline_second=now_second + allowed_second,
-                tokens=None if asked.bell is None else TokenQueue(asked.bell),
+                bell=bell,
+                tokens=TokenQueue(bell) if asked.is_streamed else None,
             )
             for source in sources
         ]
-        if asked.bell is not None:
-            for job in jobs:
-                job.future.add_done_callback(asked.bell.ring)
         self.engine.queue.put(jobs)
         return jobs
 
@@ -102,18 +101,15 @@ class Desk:
         Raises:
             Refused: one of them was given up; those that still wait are taken out. Or the client has gone.
         """
-        waiting = {asyncio.wrap_future(job.future) for job in jobs}
+        bell, answers = bell_of(jobs), list[Answer]()
         try:
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, timeout=LOOK_SECOND, return_when=asyncio.FIRST_EXCEPTION)
-                for error in [future.exception() for future in done]:
-                    if error is not None:
-                        raise error
-                if waiting and await is_gone():
+            while len(answers) < len(jobs):
+                await bell.wait(LOOK_SECOND)
+                answers = [job.future.result() for job in jobs if job.future.done()]
+                if len(answers) < len(jobs) and await is_gone():
                     raise Refused(CLIENT_GONE, "the client has gone")
         finally:
             abandon(jobs)
-        answers = [job.future.result() for job in jobs]
         self.remember_answers(jobs[0].request_id, answers)
         return answers
 
@@ -145,6 +141,13 @@ class Desk:
         if "min_new_tokens" not in said:
             options = replace(options, min_new_tokens=min(options.min_new_tokens, options.max_new_tokens))
         return options
+
+
+def bell_of(jobs: Sequence[Job]) -> Bell:
+    """Return the bell that `Desk.submit` gave to all jobs of a request."""
+    bell = jobs[0].bell
+    assert bell is not None, "not a request of a desk"
+    return bell
 
 
 def abandon(jobs: Sequence[Job]) -> None:

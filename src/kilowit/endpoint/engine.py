@@ -211,7 +211,7 @@ class Engine:
                 cost=cost.share(fraction),
                 wait_second=began_second - job.arrived_second,
                 compute_second=cost.second,
-                batch_size=len(batch),
+                batch_size=min(len(batch), self.settings.max_batch_size),
             )
             for job, text, n_in, n_out, fraction in zip(batch, texts, num_in, num_out, fractions, strict=True)
         ]

@@ -14,9 +14,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
-from kilowit.endpoint.desk import Desk, abandon
+from kilowit.endpoint.desk import Desk, abandon, bell_of
 from kilowit.endpoint.job import Answer, Job, Refused
-from kilowit.endpoint.token_queue import Bell
 from kilowit.serving.text_stream import TextStream
 
 PROGRESS_SECOND: Final = 0.25
@@ -24,18 +23,17 @@ PROGRESS_SECOND: Final = 0.25
 Summarized = Callable[[list[Answer], float | None], dict[str, Any]]
 
 
-async def events(desk: Desk, jobs: list[Job], bell: Bell, summarized: Summarized) -> AsyncIterator[str]:
+async def events(desk: Desk, jobs: list[Job], summarized: Summarized) -> AsyncIterator[str]:
     """Yield the events of a request that waits.
 
     Args:
-        bell: rung when one of the jobs has more tokens, or is finished.
         summarized: makes the whole answer, told when the first piece of text was sent, by the monotonic clock; None =
             there was none.
     """
     desk.engine.num_watchers += 1
     try:
         yield _event("accepted", {"request_id": jobs[0].request_id, "model": jobs[0].model, "num_documents": len(jobs)})
-        growing = _Growing(desk, jobs)
+        growing, bell = _Growing(desk, jobs), bell_of(jobs)
         told_second = time.monotonic()
         while growing.open:
             await bell.wait(max(0.0, told_second + PROGRESS_SECOND - time.monotonic()))

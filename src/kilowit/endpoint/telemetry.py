@@ -79,6 +79,6 @@ class Telemetry:
         self._co2e.labels(model).inc(joule_to_kwh(joule) * self._gram_per_kwh)
         self._read.labels(model).inc(sum(answer.num_input_tokens for answer in answers))
         self._written.labels(model).inc(sum(answer.num_output_tokens for answer in answers))
-        self._batch.labels(model).observe(len(answers))
+        self._batch.labels(model).observe(answers[0].batch_size)
         for answer in answers:
             self._wait.labels(model).observe(answer.wait_second)

@@ -24,14 +24,12 @@ class Bell:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
             self._loop.call_soon_threadsafe(self._event.set)
 
-    async def wait(self, timeout_second: float) -> bool:
-        """Wait until it has rung; return False if it has not within the time. What came before is there to be taken."""
+    async def wait(self, timeout_second: float) -> None:
+        """Wait until it has rung, or the time is over. Whatever was done before it rang can then be seen."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._event.wait(), timeout_second)
-        was_rung = self._event.is_set()
         self._event.clear()
         self._is_ringing = False
-        return was_rung
 
 
 class TokenQueue:

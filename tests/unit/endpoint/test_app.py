@@ -85,10 +85,14 @@ def test_a_client_that_leaves_its_stream_is_written_for_no_further(engine: Any) 
     async def one_leaves() -> list[Any]:
         desk = Desk(engine, engine.settings)
         search = {"num_beams": 1, "max_new_tokens": 12, "min_new_tokens": 12}
-        jobs = await desk.submit(Asked("a", [ENGLISH, ENGLISH], search=search))
+        jobs = await desk.submit(Asked(request_id="a", texts=[ENGLISH, ENGLISH], search=search))
         jobs[0].tokens = Leaves(Bell())
         jobs[0].tokens.job = jobs[0]
-        return [await asyncio.wrap_future(job.future) for job in jobs]
+
+        async def never() -> bool:
+            return False
+
+        return await desk.answers(jobs, never)
 
     async def goes_away() -> list[bytes]:
         sent: list[bytes] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
@@ -25,6 +27,8 @@ from kilowit.endpoint.settings import EndpointSettings
 from kilowit.endpoint.stream import events
 from kilowit.endpoint.telemetry import CONTENT_TYPE, Telemetry
 from kilowit.errors import KilowitError
+from kilowit.factors import carbon, kwh_to_joule, pue, smartphone_charge
+from kilowit.factors.carbon import regions
 from kilowit.settings import FactorSettings
 
 PAGE_FILES: Final = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
@@ -206,7 +210,7 @@ def summary(answer: Answer, factors: FactorSettings) -> dict[str, Any]:
 
 def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
     @app.post("/v1/carbon")
-    async def carbon(body: CarbonBody) -> dict[str, Any]:
+    async def reprice(body: CarbonBody) -> dict[str, Any]:
         """Price something anew for another region, PUE or machine: nothing is run again."""
         placed = FactorSettings(region=body.region, pue=body.pue, machine=body.machine)
         if body.request_id is not None:
@@ -219,10 +223,15 @@ def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
         today = _sum(list(desk.engine.books.sums(hours=_today()).values()))
         return bill(_cost(today, desk.engine), placed, num_documents=today.num_documents)
 
+    @app.get("/v1/regions")
+    async def known_regions() -> dict[str, float]:
+        """Return what `POST /v1/carbon` knows: regions, and grams of CO2e per kWh of their grids."""
+        return _grids()
+
     @app.get("/v1/totals")
     async def totals() -> dict[str, Any]:
         """Say what the server has used today and since its books began, by model; idling apart."""
-        books, engine = desk.engine.books, desk.engine
+        books, engine, phone = desk.engine.books, desk.engine, smartphone_charge()
         return {
             "today": _totals(books.sums(hours=_today()), engine, factors),
             "ever": _totals(books.sums(), engine, factors),
@@ -231,23 +240,39 @@ def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
                 for name, amount in books.sums(of=lambda account: account.client or "(none)").items()
                 if amount.num_documents
             },
-            "models": {name: _told(engine, name) for name in engine.summarizers},
+            "models": {name: _told(engine, name, factors) for name in engine.summarizers},
             "idle_power_watt": engine.idle_power_watt,
             "power_watt": engine.last_cost.watt,
             "num_waiting": len(engine.queue),
+            "grid_gram_per_kwh": carbon(factors.region).value,
             "region": factors.region,
-            "pue": factors.pue,
+            "pue": pue(factors.region, factors.pue).value,
+            "everyday": {
+                "name": "charging a smartphone once",
+                "joule": kwh_to_joule(phone.value),
+                "source": phone.source,
+            },
         }
 
 
-def _told(engine: Engine, name: str) -> dict[str, Any]:
+@functools.cache
+def _grids() -> dict[str, float]:
+    return {name: carbon(name).value for name in regions()}
+
+
+def _told(engine: Engine, name: str, factors: FactorSettings) -> dict[str, Any]:
     summarizer = engine.summarizers[name]
+    made = engine.making.get(name)
+    served = engine.books.sums().get(name, Sum())
+    each_joule = served.joule / served.num_documents if served.num_documents else None
     return {
         "runtime": summarizer.label,
         "device": summarizer.device,
         "max_source_tokens": summarizer.codec.manifest.max_source_tokens,
         "source": summarizer.codec.manifest.source,
-        "making_joule": engine.making_joule.get(name),
+        "making": None if made is None else bill(made, factors, num_documents=0),
+        # served so often, the model has taken as much as it took to have it; None = nobody knows yet
+        "break_even_summaries": math.ceil(made.joule / each_joule) if made and made.joule and each_joule else None,
     }
 
 

@@ -70,7 +70,7 @@ class Engine:
         self.on_batch: list[OnBatch] = []  # told of each batch, from the engine's thread
         self.idle_power_watt: float | None = None
         self.last_cost = Cost()  # of the last batch, or stretch of idling
-        self.making_joule: dict[str, float] = {}  # what it took to have each model, where its run tells
+        self.making: dict[str, Cost] = {}  # what it took to have each model, where its run tells
         self.num_watchers = 0  # how many requests want to see what the running batch takes
         self._booked_joule = self._booked_second = self._rested_second = 0.0
         self._loaders = models

@@ -55,6 +55,7 @@ class SummarizeAnswer(BaseModel):
     summaries: list[SummaryAnswer]
     bill: BillAnswer
     latency_second: float
+    time_to_first_token_second: float | None = Field(None, description="where the answer is a stream")
 
 
 class TotalsAnswer(BaseModel):
@@ -67,8 +68,10 @@ class TotalsAnswer(BaseModel):
     idle_power_watt: float | None
     power_watt: float | None
     num_waiting: int
+    grid_gram_per_kwh: float
     region: str | None
-    pue: float | None
+    pue: float
+    everyday: Fields
 
 
 class ReadyAnswer(BaseModel):
@@ -127,6 +130,7 @@ class InferAnswer(BaseModel):
     model_name: str
     model_version: str
     id: str | None = None
+    parameters: dict[str, str | float] = Field(description="the bill of the request")
     outputs: list[OutputTensor]
 
 

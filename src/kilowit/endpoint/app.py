@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
@@ -27,6 +29,8 @@ from kilowit.endpoint.settings import EndpointSettings
 from kilowit.endpoint.stream import events
 from kilowit.endpoint.telemetry import CONTENT_TYPE, Telemetry
 from kilowit.errors import KilowitError
+from kilowit.factors import carbon, kwh_to_joule, pue, smartphone_charge
+from kilowit.factors.carbon import regions
 from kilowit.settings import FactorSettings
 
 PAGE_FILES: Final = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
@@ -134,6 +138,7 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             client=body.client or "",
             deadline_second=body.deadline_second,
             search={option: getattr(body, option) for option in _SEARCH},
+            is_streamed=body.stream,
         )
         status = 500
         try:
@@ -141,9 +146,8 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             jobs = await desk.submit(asked)
             if body.stream:
                 status = 200
-                content = events(desk, jobs, lambda answers: _summarized(jobs, answers, factors, began_second))
                 return StreamingResponse(
-                    _timed(content, telemetry, name, began_second),
+                    _streamed(desk, jobs, telemetry, factors, began_second),
                     media_type="text/event-stream",
                     headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
                 )
@@ -159,16 +163,35 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             telemetry.requests.labels(name, str(status)).inc()
 
 
-async def _timed(
-    content: AsyncIterator[str], telemetry: Telemetry, name: str, began_second: float
+async def _streamed(
+    desk: Desk, jobs: list[Job], telemetry: Telemetry, factors: FactorSettings, began_second: float
 ) -> AsyncIterator[str]:
-    async for part in content:
+    """Yield the events of a request, and count how long it took to its first text and to its end."""
+    name = jobs[0].model
+
+    def summarized(answers: list[Answer], first_second: float | None) -> dict[str, Any]:
+        wait_second = None if first_second is None else first_second - began_second
+        if wait_second is not None:
+            telemetry.first_token.labels(name).observe(wait_second)
+        return _summarized(jobs, answers, factors, began_second, wait_second)
+
+    async for part in events(desk, jobs, summarized):
         yield part
     telemetry.latency.labels(name).observe(time.monotonic() - began_second)
 
 
-def _summarized(jobs: list[Job], answers: list[Answer], factors: FactorSettings, began_second: float) -> dict[str, Any]:
-    """Return the answer to a request as JSON."""
+def _summarized(
+    jobs: list[Job],
+    answers: list[Answer],
+    factors: FactorSettings,
+    began_second: float,
+    first_token_second: float | None = None,
+) -> dict[str, Any]:
+    """Return the answer to a request as JSON.
+
+    Args:
+        first_token_second: from the request until text of a summary was sent; None = it was not streamed.
+    """
     cost = sum_costs([answer.cost for answer in answers])
     return {
         "request_id": jobs[0].request_id,
@@ -176,6 +199,7 @@ def _summarized(jobs: list[Job], answers: list[Answer], factors: FactorSettings,
         "summaries": [summary(answer, factors) for answer in answers],
         "bill": bill(cost, factors, num_documents=len(answers)),
         "latency_second": round(time.monotonic() - began_second, 6),
+        "time_to_first_token_second": None if first_token_second is None else round(first_token_second, 6),
     }
 
 
@@ -194,7 +218,7 @@ def summary(answer: Answer, factors: FactorSettings) -> dict[str, Any]:
 
 def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
     @app.post("/v1/carbon", responses=responses(BillAnswer, 404, 422))
-    async def carbon(body: CarbonBody) -> dict[str, Any]:
+    async def reprice(body: CarbonBody) -> dict[str, Any]:
         """Price something anew for another region, PUE or machine: nothing is run again."""
         placed = FactorSettings(region=body.region, pue=body.pue, machine=body.machine)
         if body.request_id is not None:
@@ -207,10 +231,15 @@ def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
         today = _sum(list(desk.engine.books.sums(hours=_today()).values()))
         return bill(_cost(today, desk.engine), placed, num_documents=today.num_documents)
 
+    @app.get("/v1/regions", responses=responses(None))
+    async def known_regions() -> dict[str, float]:
+        """Return what `POST /v1/carbon` knows: regions, and grams of CO2e per kWh of their grids."""
+        return _grids()
+
     @app.get("/v1/totals", responses=responses(TotalsAnswer))
     async def totals() -> dict[str, Any]:
         """Say what the server has used today and since its books began, by model; idling apart."""
-        books, engine = desk.engine.books, desk.engine
+        books, engine, phone = desk.engine.books, desk.engine, smartphone_charge()
         return {
             "today": _totals(books.sums(hours=_today()), engine, factors),
             "ever": _totals(books.sums(), engine, factors),
@@ -219,23 +248,39 @@ def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
                 for name, amount in books.sums(of=lambda account: account.client or "(none)").items()
                 if amount.num_documents or amount.num_refused
             },
-            "models": {name: _told(engine, name) for name in engine.summarizers},
+            "models": {name: _told(engine, name, factors) for name in engine.summarizers},
             "idle_power_watt": engine.idle_power_watt,
             "power_watt": engine.last_cost.watt,
             "num_waiting": len(engine.queue),
+            "grid_gram_per_kwh": carbon(factors.region).value,
             "region": factors.region,
-            "pue": factors.pue,
+            "pue": pue(factors.region, factors.pue).value,
+            "everyday": {
+                "name": "charging a smartphone once",
+                "joule": kwh_to_joule(phone.value),
+                "source": phone.source,
+            },
         }
 
 
-def _told(engine: Engine, name: str) -> dict[str, Any]:
+@functools.cache
+def _grids() -> dict[str, float]:
+    return {name: carbon(name).value for name in regions()}
+
+
+def _told(engine: Engine, name: str, factors: FactorSettings) -> dict[str, Any]:
     summarizer = engine.summarizers[name]
+    made = engine.making.get(name)
+    served = engine.books.sums().get(name, Sum())
+    each_joule = served.joule / served.num_documents if served.num_documents else None
     return {
         "runtime": summarizer.label,
         "device": summarizer.device,
         "max_source_tokens": summarizer.codec.manifest.max_source_tokens,
         "source": summarizer.codec.manifest.source,
-        "making_joule": engine.making_joule.get(name),
+        "making": None if made is None else bill(made, factors, num_documents=0),
+        # served so often, the model has taken as much as it took to have it; None = nobody knows yet
+        "break_even_summaries": math.ceil(made.joule / each_joule) if made and made.joule and each_joule else None,
     }
 
 

@@ -12,6 +12,7 @@ from kilowit.endpoint.engine import Engine
 from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
 from kilowit.endpoint.observe import CURRENT
 from kilowit.endpoint.settings import EndpointSettings
+from kilowit.endpoint.token_queue import Bell, TokenQueue
 from kilowit.errors import PartError
 from kilowit.parts.runtime import GenerateOptions
 from kilowit.parts.runtime_request import check_request
@@ -31,6 +32,7 @@ class Asked:
     client: str = ""
     deadline_second: float | None = None
     search: Mapping[str, Any] = field(default_factory=dict)  # of `GenerateOptions`, what was said of it
+    is_streamed: bool = False  # whether its summaries are wanted as they grow
 
 
 class Desk:
@@ -78,6 +80,7 @@ class Desk:
             raise Refused(422, f"{where}{error.message}", hint=error.hint) from error
         now_second = self.engine.queue.clock()
         allowed_second = min(asked.deadline_second or self.settings.deadline_second, self.settings.deadline_second)
+        bell = Bell()  # one for all: each wake of the loop costs as much as some documents of a small model
         jobs = [
             Job(
                 request_id=asked.request_id,
@@ -87,6 +90,8 @@ class Desk:
                 options=options,
                 arrived_second=now_second,
                 deadline_second=now_second + allowed_second,
+                bell=bell,
+                tokens=TokenQueue(bell) if asked.is_streamed else None,
             )
             for source in sources
         ]
@@ -105,21 +110,18 @@ class Desk:
         Raises:
             Refused: one of them was given up; those that still wait are taken out. Or the client has gone.
         """
-        waiting = {awaitable(job) for job in jobs}
+        bell, answers = bell_of(jobs), list[Answer]()
         try:
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, timeout=LOOK_SECOND, return_when=asyncio.FIRST_EXCEPTION)
-                for error in [future.exception() for future in done]:
-                    if error is not None:
-                        raise error
-                if waiting and await is_gone():
+            while len(answers) < len(jobs):
+                await bell.wait(LOOK_SECOND)
+                answers = [job.future.result() for job in jobs if job.future.done()]
+                if len(answers) < len(jobs) and await is_gone():
                     raise Refused(CLIENT_GONE, "the client has gone")
         except Refused as error:
             self.note_refusal(jobs, error)
             raise
         finally:
             abandon(jobs)
-        answers = [job.future.result() for job in jobs]
         self.remember_answers(jobs[0].request_id, answers)
         return answers
 
@@ -164,17 +166,15 @@ class Desk:
         return options
 
 
-def awaitable(job: Job) -> asyncio.Future[Answer]:
-    """Return a job's future for the event loop; it does not complain where nobody asks how it ended.
-
-    Of a request whose documents are given up, the first tells why; asyncio would log each of the others.
-    """
-    future = asyncio.wrap_future(job.future)
-    future.add_done_callback(lambda done: None if done.cancelled() else done.exception())
-    return future
+def bell_of(jobs: Sequence[Job]) -> Bell:
+    """Return the bell that `Desk.submit` gave to all jobs of a request."""
+    bell = jobs[0].bell
+    assert bell is not None, "not a request of a desk"
+    return bell
 
 
 def abandon(jobs: Sequence[Job]) -> None:
-    """Take the documents out that still wait."""
+    """Take the documents out that still wait, and let those that stream end where they are."""
     for job in jobs:
+        job.is_gone = True
         job.future.cancel()

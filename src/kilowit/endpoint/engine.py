@@ -19,6 +19,7 @@ from kilowit.endpoint.job import Answer, Cost, Job, Refused
 from kilowit.endpoint.queue import RequestQueue
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.meter import Meter, MeterResult
+from kilowit.parts.runtime import OnTokens
 from kilowit.record import PhaseFigures
 from kilowit.serving.summarizer import Summarizer, synchronize
 
@@ -69,7 +70,7 @@ class Engine:
         self.on_batch: list[OnBatch] = []  # told of each batch, from the engine's thread
         self.idle_power_watt: float | None = None
         self.last_cost = Cost()  # of the last batch, or stretch of idling
-        self.making_joule: dict[str, float] = {}  # what it took to have each model, where its run tells
+        self.making: dict[str, Cost] = {}  # what it took to have each model, where its run tells
         self.num_watchers = 0  # how many requests want to see what the running batch takes
         self._booked_joule = self._booked_second = self._rested_second = 0.0
         self._loaders = models
@@ -165,7 +166,7 @@ class Engine:
                 "runtime": summarizer.label,
                 "device": summarizer.device,
                 "source": summarizer.codec.manifest.source,
-                "making_joule": self.making_joule.get(name),
+                "making_joule": made.joule if (made := self.making.get(name)) is not None else None,
             }
             for name, summarizer in self.summarizers.items()
         }
@@ -205,7 +206,8 @@ class Engine:
             try:
                 summarizer = self.summarizers[first.model]
                 options = replace(first.options, batch_size=self.settings.max_batch_size)
-                rows = summarizer.generator.generate([job.source for job in batch], options)
+                sources = [job.source for job in batch]
+                rows = summarizer.generator.generate(sources, options, on_tokens=_telling(batch))
                 texts = summarizer.codec.decode(rows)
                 phase.count(
                     num_examples=len(batch),
@@ -237,7 +239,7 @@ class Engine:
                 cost=cost.share(fraction),
                 wait_second=began_second - job.arrived_second,
                 compute_second=cost.second,
-                batch_size=len(batch),
+                batch_size=min(len(batch), self.settings.max_batch_size),
             )
             for job, text, n_in, n_out, fraction in zip(batch, texts, num_in, num_out, fractions, strict=True)
         ]
@@ -277,3 +279,17 @@ class Engine:
             summarizer.close()
         self.summarizers.clear()
         return result
+
+
+def _telling(batch: Sequence[Job]) -> OnTokens | None:
+    """Return what takes the tokens of a batch to those who stream; None if nobody does: looking at each step costs."""
+    if all(job.tokens is None for job in batch):
+        return None
+
+    def tell(place: int, tokens: Sequence[int]) -> bool:
+        job = batch[place]
+        if job.tokens is not None:
+            job.tokens.put(tokens)
+        return not job.is_gone
+
+    return tell

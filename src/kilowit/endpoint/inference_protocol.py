@@ -1,6 +1,7 @@
 """The Open Inference Protocol v2 (KServe), as an unmodified `tritonclient` speaks it: JSON tensors, no binary ones.
 
-One input, ``text``, and three outputs: ``summary``, ``energy_joules`` and ``co2e_grams``, one value per document.
+One input, ``text``; outputs ``summary``, ``energy_joules`` and ``co2e_grams`` with the ends of their intervals, one
+value per document. The parameters of an answer say the same of the whole request, and where the joules come from.
 Source: https://github.com/kserve/open-inference-protocol, REST specification, 2026-08.
 """
 
@@ -24,13 +25,19 @@ from kilowit.endpoint.answers import (
 )
 from kilowit.endpoint.bill import bill
 from kilowit.endpoint.desk import Asked, Desk
-from kilowit.endpoint.job import Answer, Refused
+from kilowit.endpoint.job import Answer, Refused, sum_costs
 from kilowit.endpoint.schema import TAG, InferBody
 from kilowit.settings import FactorSettings
 
 MOST: Final = 100_000  # of any parameter; what a request may ask for is less
 VERSION: Final = "1"  # of every model: another one is another name
-OUTPUTS: Final = {"summary": "BYTES", "energy_joules": "FP64", "co2e_grams": "FP64"}
+# Figures by their names in a bill.
+FIGURES: Final = {
+    f"{name}{end}": f"{billed}{end}"
+    for name, billed in (("energy_joules", "energy_joule"), ("co2e_grams", "co2e_gram"))
+    for end in ("", "_low", "_high")
+}
+OUTPUTS: Final = {"summary": "BYTES"} | dict.fromkeys(FIGURES, "FP64")
 _SEARCH: Final = {
     "num_beams": int, "max_new_tokens": int, "min_new_tokens": int, "length_penalty": float,
     "no_repeat_ngram_size": int,
@@ -97,6 +104,7 @@ def _add_infer(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
         jobs = await desk.submit(asked)
         answers = await desk.answers(jobs, request.is_disconnected)
         content: dict[str, Any] = {"model_name": name, "model_version": VERSION}
+        content["parameters"] = _parameters(bill(sum_costs([answer.cost for answer in answers]), factors))
         if body.id is not None:
             content["id"] = body.id
         content["outputs"] = _outputs(answers, wanted, body.inputs[0].shape, factors)
@@ -188,12 +196,17 @@ def _outputs(
 ) -> list[dict[str, Any]]:
     """Return the output tensors, in the shape of the input."""
     bills = [bill(answer.cost, factors) for answer in answers]
-    values: dict[str, list[Any]] = {
-        "summary": [answer.text for answer in answers],
-        "energy_joules": [_known(billed["energy_joule"]) for billed in bills],
-        "co2e_grams": [_known(billed["co2e_gram"]) for billed in bills],
-    }
+    values: dict[str, list[Any]] = {"summary": [answer.text for answer in answers]}
+    for name, billed in FIGURES.items():
+        values[name] = [_known(one[billed]) for one in bills]
     return [{"name": n, "datatype": OUTPUTS[n], "shape": shape, "data": values[n]} for n in wanted]
+
+
+def _parameters(whole: dict[str, Any]) -> dict[str, str | float]:
+    """Return a bill as parameters of the protocol, which are neither lists nor null: what is unknown is left out."""
+    known = {name: whole[billed] for name, billed in FIGURES.items() if whole[billed] is not None}
+    words = {name: whole[name] for name in ("energy_source", "energy_basis")}
+    return {**known, **words, "factors": ", ".join(whole["factors"])}
 
 
 def _known(value: float | None) -> float:

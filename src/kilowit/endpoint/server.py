@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from kilowit.endpoint.books import IDLE
+from kilowit.endpoint.books import IDLE, cost_of
 from kilowit.endpoint.engine import Engine
+from kilowit.endpoint.job import Cost
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.errors import ExecutorError, PartError, StudyError
 from kilowit.meter import MeterResult
@@ -26,6 +27,7 @@ from kilowit.settings import RuntimeSettings
 TOKEN_VARIABLE: Final = "KILOWIT_SERVE_TOKEN"
 MIN_TOKEN_LENGTH: Final = 16
 CLOSING_SECOND: Final = 5.0  # beyond the longest deadline, for answers that are still being sent
+RECORD_SOURCE: Final = "the record of its run"
 _UNNAMEABLE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -35,7 +37,7 @@ class Served:
 
     name: str
     load: Callable[[], Summarizer]
-    making_joule: float | None = None  # what it took to have it; None = nobody knows
+    making: Cost | None = None  # what it took to have it; None = nobody knows
 
 
 def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: Any) -> list[Served]:
@@ -54,7 +56,7 @@ def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: A
         given, _, model = written.rpartition("=") if not Path(written).exists() else ("", "", written)
         source = find_source(model)
         record = None if source.run is None else source.run.record
-        making_joule = None if record is None else making_figures(record).energy_total_joule
+        making = None if record is None else replace(cost_of(making_figures(record)), source=RECORD_SOURCE)
         for runtime in runtimes or [""]:
             chosen = _runtime(runtime)
             label = "" if len(runtimes) < 2 else f"-{runtime.replace(':', '-')}"
@@ -64,7 +66,7 @@ def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: A
             if name in found:
                 raise StudyError(f'two models would be named "{name}"', hint="Name them: news=FOLDER dialogue=FOLDER.")
             load = functools.partial(load_summarizer, model, runtime=chosen, **options)
-            found[name] = Served(name, load, making_joule)
+            found[name] = Served(name, load, making)
     return list(found.values())
 
 
@@ -130,7 +132,7 @@ def serve(
         require_sdk(settings.otel_endpoint)
     listening = _listen(settings.host, settings.port)
     engine = Engine({model.name: model.load for model in models}, settings, folder=folder)
-    engine.making_joule = {m.name: m.making_joule for m in models if m.making_joule is not None}
+    engine.making = {model.name: model.making for model in models if model.making is not None}
     telemetry: OpenTelemetry | None = None
     try:
         engine.start()

@@ -73,29 +73,3 @@ def test_a_refused_request_is_counted_on_its_client(exported: Any) -> None:
         assert told.status_code == 429 and int(told.headers["Retry-After"]) >= 1
         engine.books.book_refusals()
         assert engine.books.sums(of=lambda account: account.client)["greedy"].num_refused == 1
-
-
-def test_documents_that_are_given_up_together_leave_nothing_in_the_log(engine: Any) -> None:
-    import asyncio
-    import gc
-
-    from kilowit.endpoint.desk import Desk
-    from kilowit.endpoint.job import Job, Refused
-
-    options = engine.summarizers["tiny"].options
-    facts = {"request_id": "r", "model": "tiny", "client": "", "source": [1], "options": options}
-    jobs = [Job(**facts, arrived_second=0.0, deadline_second=1.0) for _ in range(3)]
-    complaints: list[Any] = []
-
-    async def ask() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        for job in jobs:
-            job.future.set_running_or_notify_cancel()
-            job.future.set_exception(Refused(503, "too late", retry_after_second=1))
-        with pytest.raises(Refused):
-            await Desk(engine, engine.settings).answers(jobs, lambda: asyncio.sleep(0, False))
-        gc.collect()
-
-    asyncio.run(ask())
-    gc.collect()
-    assert complaints == []

@@ -83,6 +83,17 @@ def test_a_free_server_tries_however_slow_it_once_was() -> None:
     assert len(queue.take()) == 1
 
 
+def test_quick_documents_are_taken_in_more_than_one_batch_so_that_the_meter_reads_less_often() -> None:
+    clock = VirtualClock()
+    queue = queue_of(clock)
+    queue.learn("a", second=0.04, num_documents=4)  # 10 ms each: 15 take 0.15 s
+    queue.put([job(clock) for _ in range(10)])
+    assert len(queue.take()) == 10
+    queue.learn("a", second=4.0, num_documents=4)
+    queue.put([job(clock) for _ in range(10)])
+    assert len(queue.take()) == 4
+
+
 def test_who_waited_too_long_is_told_so_and_not_computed() -> None:
     clock = VirtualClock()
     queue = queue_of(clock)

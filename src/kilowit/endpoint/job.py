@@ -137,6 +137,6 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.bell is not None:
-            self.future.add_done_callback(self.bell.ring)
+            self.future.add_done_callback(self.bell.finish)
 
     future: Future[Answer] = field(default_factory=Future)

@@ -6,17 +6,31 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
 
 
 class Bell:
-    """Wakes the coroutine that made it, from any thread."""
+    """Wakes the coroutine that made it, from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        num_finished: how many documents are to be finished before it rings; each wake costs as much as some
+            documents of a small model.
+    """
+
+    def __init__(self, num_finished: int = 1) -> None:
+        self._num_left = num_finished
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
         self._is_ringing = False
 
-    def ring(self, _: object = None) -> None:
+    def finish(self, future: Future[Any]) -> None:
+        """Take note that a document is finished; ring if it was the last to wait for, or was given up."""
+        self._num_left -= 1
+        if self._num_left <= 0 or future.cancelled() or future.exception() is not None:
+            self.ring()
+
+    def ring(self) -> None:
         """Wake it; costs next to nothing while it has not listened since the last time."""
         if self._is_ringing:
             return

@@ -84,7 +84,7 @@ class CTranslate2Generator:
         if feed and options.num_beams == 1:  # it keeps its beams to itself
 
             def tell(step: Any) -> bool:
-                forced = [special.forced_bos] if prefix and step.step == 0 else []
+                forced = [] if special.forced_bos is None or step.step else [special.forced_bos]
                 return not feed.tell(places[step.batch_id], [*forced, step.token_id])
 
             search["callback"] = tell

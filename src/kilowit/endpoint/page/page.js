@@ -216,6 +216,7 @@ at("text").addEventListener("keydown", (event) => {
 });
 at("example").addEventListener("click", () => {
   at("text").value = EXAMPLE;
+  at("text").scrollTop = 0;
   at("text").focus();
 });
 

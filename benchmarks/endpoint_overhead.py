@@ -28,7 +28,7 @@ from kilowit.serving.process import prepare_process
 
 NUM_OFFLINE = 64  # documents in a request
 BATCH_SIZE = 8
-NUM_WARM_UP = 3
+NUM_WARM_UP = 1
 
 
 def main() -> int:

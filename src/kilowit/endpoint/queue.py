@@ -128,15 +128,26 @@ class RequestQueue:
             return batch
 
     def _nearest(self, waiting: list[Job]) -> list[Job]:
-        """Return the oldest job and those like it whose length is nearest: what is padded is computed for nobody."""
+        """Return the oldest job and those like it whose length is nearest: what is padded is computed for nobody.
+
+        Where a request of many documents waits, batch after batch is cut from the same order of lengths, so that no
+        batch is left with the odd lengths of the others.
+        """
         if not waiting:
             return []
         oldest = waiting[0]
         alike = [job for job in waiting if (job.model, job.options) == (oldest.model, oldest.options)]
-        alike.sort(key=lambda job: abs(len(job.source) - len(oldest.source)))  # stable: the older of equals first
-        each_second = self._pace(oldest.model).document_second
-        num_quick = int(TAKEN_SECOND / each_second) if each_second else 0
-        return alike[: max(self.max_batch_size, num_quick)]
+        alike.sort(key=lambda job: -len(job.source))  # stable: the older of equals first
+        size = self._num_taken(oldest.model)
+        first = alike.index(oldest) // size * size
+        first = max(0, min(first, len(alike) - size))  # the rest is no batch of its own while others wait
+        return alike[first : first + size]
+
+    def _num_taken(self, model: str) -> int:
+        """Return how many documents are taken together: a batch, or several whole ones where they are quick."""
+        each_second = self._pace(model).document_second
+        num_batches = int(TAKEN_SECOND / (each_second * self.max_batch_size)) if each_second else 1
+        return self.max_batch_size * max(1, num_batches)
 
     def learn(self, model: str, second: float, num_documents: int) -> None:
         """Take note of how long a batch took."""

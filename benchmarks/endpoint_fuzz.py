@@ -28,7 +28,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as with_seed
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from schemathesis.core.failures import FailureGroup
+from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from bars import Bar, at_most, report
@@ -86,8 +86,12 @@ def fuzz(served: Served, num_requests: int, seed: int) -> Outcome:
     for name, step in steps:
         began_second = time.monotonic()
         step()
-        answer = requests.post(f"{served.url}/v1/summarize", json=GOOD, timeout=TIMEOUT_SECOND)
-        outcome.note(answer.status_code, None if answer.ok else f"after {name}: a good request got {answer.text}")
+        for is_stream in (False, True):
+            body = GOOD | {"stream": is_stream}
+            answer = requests.post(f"{served.url}/v1/summarize", json=body, timeout=TIMEOUT_SECOND)
+            wrong = beside_schema(schema["/v1/summarize"]["POST"], answer)
+            problem = wrong if answer.ok else f"after {name}: a good request got {answer.text}"
+            outcome.note(answer.status_code, problem)
         print(f"{name}: {outcome.num_requests} requests so far, {time.monotonic() - began_second:.0f} s", flush=True)
     if "Traceback" in served.said():
         outcome.problems.append(f"traceback in the log: {served.said()[-2000:]}")
@@ -125,9 +129,13 @@ def _ask(operation: Any, mode: GenerationMode, count: int, seed: int, outcome: O
             status, problem = answer.status_code, judge(answer.status_code, answer.content, answer.headers)
             # What a schema cannot say (one input called text, not more tokens than the model reads) is refused rightly.
             case.validate_response(answer, excluded_checks=[positive_data_acceptance])
-        except FailureGroup as group:
-            failures = [f for f in group.exceptions if not (status == 503 and "server error" in str(f).lower())]
-            problem = problem or "; ".join(f"{case.method} {case.path}: {failure}" for failure in failures) or None
+        except (Failure, FailureGroup) as failure:
+            failures = [
+                f
+                for f in getattr(failure, "exceptions", [failure])
+                if not (status == 503 and "server error" in str(f).lower())
+            ]
+            problem = problem or "; ".join(f"{case.method} {case.path}: {each}" for each in failures) or None
         except requests.RequestException as error:
             problem = f"{case.method} {case.path}: {error}"
         outcome.note(status, problem)
@@ -155,13 +163,19 @@ def fuzz_bodies(served: Served, schema: Any, num_requests: int, seed: int, outco
             return 0, f"{body.path} {body.content[:200]!r}: {error}"
         problem = judge(answer.status_code, answer.content, answer.headers)
         if problem is None and answer.status_code != 403:
-            try:
-                schema[paths[body.path]]["POST"].validate_response(answer)
-            except FailureGroup as group:
-                problem = f"{[str(failure) for failure in group.exceptions]}"
+            problem = beside_schema(schema[paths[body.path]]["POST"], answer)
         return answer.status_code, problem and f"{body.path} {body.content[:200]!r} {body.headers}: {problem}"
 
     _many(post, bodies(seed, num_requests), outcome)
+
+
+def beside_schema(operation: Any, answer: requests.Response) -> str | None:
+    """Return how an answer differs from what our OpenAPI says of its operation; None = it does not."""
+    try:
+        operation.validate_response(answer)
+    except (Failure, FailureGroup) as failure:
+        return f"{[str(each) for each in getattr(failure, 'exceptions', [failure])]}"
+    return None
 
 
 def _many(send: Any, cases: Iterable[Any], outcome: Outcome) -> None:

@@ -134,6 +134,12 @@ class InferAnswer(BaseModel):
     outputs: list[OutputTensor]
 
 
+EVENT: Final = {  # one event of a stream; its data is JSON
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
+
 Responses = dict[int | str, dict[str, Any]]
 _WHY: Final = {
     400: "the request cannot be read",

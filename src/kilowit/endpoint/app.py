@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from kilowit import __version__
-from kilowit.endpoint.answers import BillAnswer, ReadyAnswer, SummarizeAnswer, TotalsAnswer, responses
+from kilowit.endpoint.answers import EVENT, BillAnswer, ReadyAnswer, SummarizeAnswer, TotalsAnswer, responses
 from kilowit.endpoint.bill import bill
 from kilowit.endpoint.books import IDLE, Sum
 from kilowit.endpoint.desk import Asked, Desk
@@ -124,7 +124,7 @@ def _printable(text: str) -> str:
 
 
 def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: FactorSettings) -> None:
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    stream = {"text/event-stream": {"schema": EVENT}}
 
     @app.post("/v1/summarize", responses=responses(SummarizeAnswer, 404, 422, 429, 503, content=stream))
     async def summarize(body: SummarizeBody, request: Request) -> Response:

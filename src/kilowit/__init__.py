@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kilowit.dataset import describe_dataset, load_dataset
     from kilowit.endpoint import StartedEndpoint, start_endpoint
+    from kilowit.endpoint.folder import ServingFolder, read_serving_folder
     from kilowit.evaluation import Evaluation, evaluate
     from kilowit.exchange import export_records, import_runs
     from kilowit.meter import Meter, MeterResult
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from kilowit.report.life_cycles import Drawing, draw_life_cycles, life_cycles
     from kilowit.report.recommend import recommend
     from kilowit.report.searches import searches
-    from kilowit.report.write import write_report
+    from kilowit.report.write import write_report, write_serving_report
     from kilowit.run.coordinator import run_study
     from kilowit.serving import Bill, Summaries, Summarizer, export_model, export_pyfunc, load_summarizer, summarize
     from kilowit.store import Store
@@ -39,6 +40,7 @@ __all__ = [
     "Meter",
     "MeterResult",
     "Record",
+    "ServingFolder",
     "StartedEndpoint",
     "Store",
     "Study",
@@ -57,12 +59,14 @@ __all__ = [
     "load_summarizer",
     "mirror_runs",
     "plan_study",
+    "read_serving_folder",
     "recommend",
     "run_study",
     "searches",
     "start_endpoint",
     "summarize",
     "write_report",
+    "write_serving_report",
 ]
 
 _MODULES = {
@@ -73,6 +77,7 @@ _MODULES = {
     "MeterResult": "kilowit.meter",
     "Record": "kilowit.record",
     "StartedEndpoint": "kilowit.endpoint",
+    "ServingFolder": "kilowit.endpoint.folder",
     "Store": "kilowit.store",
     "Study": "kilowit.study",
     "Summaries": "kilowit.serving",
@@ -90,12 +95,14 @@ _MODULES = {
     "load_summarizer": "kilowit.serving",
     "mirror_runs": "kilowit.mirror",
     "plan_study": "kilowit.plan",
+    "read_serving_folder": "kilowit.endpoint.folder",
     "recommend": "kilowit.report.recommend",
     "run_study": "kilowit.run.coordinator",
     "searches": "kilowit.report.searches",
     "start_endpoint": "kilowit.endpoint",
     "summarize": "kilowit.serving",
     "write_report": "kilowit.report.write",
+    "write_serving_report": "kilowit.report.write",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -21,16 +22,10 @@ WAIT_MS = 20_000
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for package in ("playwright", "torch", "onnx", "onnxruntime", "fastapi", "uvicorn", "prometheus_client"):
+def exported(tiny_exports: Path) -> Path:
+    for package in ("playwright", "fastapi", "uvicorn", "prometheus_client"):
         pytest.importorskip(package)
-    from kilowit.serving.folder import export_folder
-    from kilowit.settings import RuntimeSettings
-    from tiny_summarizer import write_model
-
-    folder = tmp_path_factory.mktemp("page")
-    export_folder(write_model(folder / "model"), folder / "exported", RuntimeSettings(name="onnxruntime"))
-    return folder / "exported"
+    return tiny_exports / "onnxruntime"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +71,7 @@ def wait_for(page: Any, selector: str, text: str) -> None:
     page.locator(selector, has_text=text).wait_for()
 
 
-def test_a_click_brings_the_summary_with_its_joules_and_nothing_leaves_the_machine(
+def test_a_click_brings_the_streamed_summary_with_its_joules_and_nothing_leaves_the_machine(
     browser: Any, served: tuple[Any, str]
 ) -> None:
     seen = Seen(browser, served[1])
@@ -85,9 +80,18 @@ def test_a_click_brings_the_summary_with_its_joules_and_nothing_leaves_the_machi
     page.click("#go")
     wait_for(page, "#state", "Done.")
     shown = page.inner_text("#answers")
-    assert all(name in shown for name in ("Energy", "CO₂e", "Price", "Latency", "Per 1,000 summaries", " J", "lamp"))
+    named = ("Energy", "CO₂e", "Price", "Latency", "Per 1,000 summaries", "Tokens", " J", "first text after", "waiting")
+    assert all(name in shown for name in named), shown
+    assert re.search(r"[0-9.]+ to [0-9.]+ .?J", shown) and re.search(r"[0-9.]+ to [0-9.]+ .?g", shown)
     assert page.inner_text(".answer .text")
-    assert page.inner_text("#today-count") != "–"
+    assert int(page.get_attribute(".answer .text", "data-pieces") or 0) >= 1
+    assert "smartphone" in page.inner_text("#everyday") and "EPA" in page.inner_text("#everyday-source")
+    page.wait_for_function("document.getElementById('today-count').textContent !== '0'")
+    for filled in ("today-count", "today-energy", "today-idle", "today-carbon", "today-thousand", "power"):
+        assert page.inner_text(f"#{filled}") not in ("–", "unknown", "")
+    page.wait_for_selector("#chart-line[d^=M]", state="attached")
+    page.click("summary")
+    assert "energy from" in page.inner_text("#source") and "phase of the meter" in page.inner_text("details")
     assert not page.is_visible("#token")
     assert (seen.complaints, seen.hosts) == ([], {served[1].removeprefix("http://")})
 
@@ -99,10 +103,15 @@ def test_two_runtimes_stand_side_by_side_and_the_dial_prices_both_anew(browser: 
     page.click("#go")
     wait_for(page, "#state", "Done.")
     assert page.locator(".answer").count() == 2
+    assert page.locator(".range rect").count() == 6  # of each its interval, on one scale
+    assert "less energy than" in page.inner_text("#versus")
+    needle = page.get_attribute("#needle", "d")
     page.fill("#region", "country/PL")
     page.locator("#pue").press("ArrowRight")
     page.click("#dial button")
     wait_for(page, "#elsewhere", "CO₂e")
+    assert page.get_attribute("#needle", "d") != needle
+    assert page.locator("#regions option").count() > 300
     said = page.inner_text("#elsewhere")
     assert "first:" in said and "second:" in said
     assert page.inner_text("#pue-value") == "1.05"
@@ -134,8 +143,11 @@ def test_a_narrow_page_has_no_sideways_scroll_and_enough_contrast(
     page.click("#go")
     wait_for(page, "#state", "Done.")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert page.evaluate("document.getAnimations().length") == 0  # as those who asked for less motion want it
+    nameless = "[...document.querySelectorAll('input,select,textarea')].filter((one) => !one.labels.length).length"
+    assert page.evaluate(nameless) == 0
     pairs = page.evaluate(
-        """() => ["h1", "label", "#go", ".answer .text", "dd small"].map((name) => {
+        """() => ["h1", "h2", "label", "#go", "#example", ".answer .text", "dd small", ".key", "#alive"].map((name) => {
           let at = document.querySelector(name), back;
           const ink = getComputedStyle(at).color;
           do {

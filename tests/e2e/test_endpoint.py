@@ -24,17 +24,11 @@ DOCUMENT = "return the value of the list key " * 4
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tiny_exports: Path) -> Path:
     """A tiny model, exported for ONNX Runtime: its server loads neither torch nor transformers."""
-    for package in ("torch", "onnx", "onnxruntime", "fastapi", "uvicorn", "prometheus_client", "httpx2"):
+    for package in ("fastapi", "uvicorn", "prometheus_client", "httpx2"):
         pytest.importorskip(package)
-    from kilowit.serving.folder import export_folder
-    from kilowit.settings import RuntimeSettings
-    from tiny_summarizer import write_model
-
-    folder = tmp_path_factory.mktemp("endpoint")
-    export_folder(write_model(folder / "model"), folder / "exported", RuntimeSettings(name="onnxruntime"))
-    return folder / "exported"
+    return tiny_exports / "onnxruntime"
 
 
 @contextlib.contextmanager
@@ -138,6 +132,10 @@ def test_an_unmodified_tritonclient_is_answered(exported: Path, tmp_path: Path) 
         mine = [s["text"] for s in ask(url, DOCUMENT).json()["summaries"]]
         assert told.as_numpy("summary")[0] in (mine[0], mine[0].encode())
         assert (told.as_numpy("energy_joules") > 0).all()
+        said = told.get_response()["parameters"]
+        assert (
+            said["energy_joules_low"] <= said["energy_joules"] <= said["energy_joules_high"] and said["energy_source"]
+        )
         with pytest.raises(Exception, match="binary"):
             client.infer("tiny", [text], outputs=[http.InferRequestedOutput("summary", binary_data=True)])
         client.close()
@@ -166,7 +164,11 @@ def test_a_load_is_answered_in_every_protocol_and_both_sides_agree_on_its_joules
         assert (row["num_summaries"], row["num_failed"], row["num_refused"]) == (20, 0, 0)
         assert 0 < row["latency_p50_second"] <= row["latency_p99_second"]
         assert row["share_joule"] > 0 and row["goodput_per_second"] == row["examples_per_second"]
-        assert (row["first_p50_second"] is not None) == (protocol == "events")
+        firsts = [row[f"{name}_second"] for name in ("server_first_token_p50", "first_token_p50", "first_token_p95")]
+        if protocol == "events":
+            assert 0 < firsts[0] <= firsts[1] <= firsts[2]
+        else:
+            assert firsts == [None, None, None]
 
 
 def test_a_load_on_nothing_is_one_clear_error(tmp_path: Path) -> None:

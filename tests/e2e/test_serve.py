@@ -146,3 +146,34 @@ def test_an_export_of_a_run_tells_its_data_bills_quality_and_signature(
     assert record.measurement_signature in card
     assert main(["export", str(folder), str(out)]) == 4
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_server_of_a_run_says_what_its_training_took_and_when_serving_passes_it(served: tuple[Path, Record]) -> None:
+    for package in ("fastapi", "prometheus_client", "httpx2"):
+        pytest.importorskip(package)
+    from starlette.testclient import TestClient
+
+    from endpoint_bench import SteadySensor
+    from kilowit.endpoint import EndpointSettings, Engine, models_to_serve
+    from kilowit.endpoint.app import create_app
+    from kilowit.meter import Meter
+    from kilowit.serving.making import making_figures
+
+    folder, record = served
+    (model,) = models_to_serve([str(folder)], [])
+    assert model.making is not None
+    settings = EndpointSettings()
+    engine = Engine({model.name: model.load}, settings, meter=Meter(sensors=[SteadySensor()]))  # type: ignore[list-item]
+    engine.making = {model.name: model.making}
+    engine.start()
+    try:
+        client = TestClient(create_app(engine, settings))
+        answers = [client.post("/v1/summarize", json={"text": "return the value"}).json() for _ in range(3)]
+        told = client.get("/v1/totals").json()["models"][model.name]
+    finally:
+        engine.close()
+    made_joule = making_figures(record).energy_total_joule
+    assert made_joule and told["making"]["energy_joule"] == pytest.approx(made_joule, rel=1e-5)
+    assert told["making"]["co2e_gram"] > 0
+    each_joule = sum(answer["bill"]["energy_joule"] for answer in answers) / len(answers)
+    assert told["break_even_summaries"] == pytest.approx(made_joule / each_joule, rel=0.01, abs=1)

@@ -177,13 +177,15 @@ def meter(
 
 @app.command()
 def status(store: StorePath = RUNS, as_json: AsJson = False) -> None:
-    """Say how far each study is: finished, failed, running, energy so far.
+    """Say how far each study is: finished, failed, running, energy so far; of a server's folder, what it served.
 
     Example: kilowit status --store runs
     """
-    from kilowit.cli import views
+    from kilowit.cli import serving_view, views
     from kilowit.store import Store
 
+    if serving_view.show_serving(store, as_json=as_json):
+        return
     views.show_status(Store(store), as_json=as_json)
 
 
@@ -221,7 +223,7 @@ def query(
 
 @app.command()
 def report(
-    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")] = RUNS,
+    store: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs, or --store of serve.")] = RUNS,
     study: Annotated[str | None, typer.Option(metavar="NAME", help="Only the runs of this study.")] = None,
     region: Region = None,
     machine: Machine = None,
@@ -232,7 +234,7 @@ def report(
     ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Write the report of a store; another region or machine re-prices old runs.
+    """Write the report of a store, or of a server's folder; another region or machine re-prices it.
 
     Example: kilowit report runs --region azure/swedencentral --machine Standard_NC40ads_H100_v5
     """

@@ -50,6 +50,9 @@ def serve(
         Path | None,
         typer.Option(metavar="FOLDER", help="Virtual environment with nvidia-pytriton.", envvar="KILOWIT_TRITON"),
     ] = None,
+    otel_endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="OTLP/HTTP collector for spans and metrics.")
+    ] = None,
 ) -> None:
     """Serve summaries over HTTP, with a page, and say of each what it cost. Ctrl-C answers what waits, then stops.
 
@@ -60,6 +63,7 @@ def serve(
     limits: dict[str, Any] = {
         "host": host, "port": port, "max_batch_size": batch_size, "max_waiting": max_waiting,
         "deadline_second": deadline, "max_new_tokens": max_new_tokens,
+        "otel_endpoint": otel_endpoint,
     }  # fmt: skip
     limits = {name: value for name, value in limits.items() if value is not None}
     load = {"device": device, "num_threads": threads, "max_source_tokens": max_source_tokens}

@@ -10,10 +10,11 @@ from typing import Any
 
 from kilowit.cell import Cell
 from kilowit.console import say, show, show_json, show_table
+from kilowit.endpoint.folder import is_serving_folder
 from kilowit.errors import StoreError, StudyError, near_name_hint
 from kilowit.plan import Estimate, plan_study
 from kilowit.record import Record
-from kilowit.report import ReportFiles, write_report
+from kilowit.report import ReportFiles, write_report, write_serving_report
 from kilowit.report import compare as compare_sides
 from kilowit.run.budget import Forecast
 from kilowit.run.coordinator import RunOptions, run_study
@@ -71,13 +72,19 @@ def report(
     as_json: bool,
     maintenance: Sequence[str] = (),
 ) -> ReportFiles:
-    """Write the report of a store and show its answer and where it is.
+    """Write the report of a store, or of a server's folder, and show its answer and where it is.
 
     Raises:
         StoreError: the store has no runs, or the folder cannot be written.
         StudyError: no run of a study of that name, or a change to `maintenance:` that it does not take.
         PartError: the region or machine is unknown.
     """
+    if is_serving_folder(folder):
+        if study_name is not None:
+            raise StudyError("a server has no studies", place=str(folder), hint="Leave out --study.")
+        files = write_serving_report(folder, out, region=factors.region, machine=factors.machine, pue=factors.pue)
+        _show_report(files, as_json=as_json)
+        return files
     store = Store(folder)
     records = _records_of(store, study_name)
     predictions = {run.run_id: run.predictions_path for run in store.folders() if run.predictions_path.is_file()}

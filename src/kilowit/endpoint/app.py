@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from kilowit import __version__
+from kilowit.endpoint.answers import EVENT, BillAnswer, ReadyAnswer, SummarizeAnswer, TotalsAnswer, responses
 from kilowit.endpoint.bill import bill
 from kilowit.endpoint.books import IDLE, Sum
 from kilowit.endpoint.desk import Asked, Desk
@@ -20,11 +23,14 @@ from kilowit.endpoint.engine import Engine
 from kilowit.endpoint.guard import Guard
 from kilowit.endpoint.inference_protocol import add_inference_protocol
 from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
+from kilowit.endpoint.observe import Observe, Watcher
 from kilowit.endpoint.schema import CarbonBody, SummarizeBody
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.endpoint.stream import events
 from kilowit.endpoint.telemetry import CONTENT_TYPE, Telemetry
 from kilowit.errors import KilowitError
+from kilowit.factors import carbon, kwh_to_joule, pue, smartphone_charge
+from kilowit.factors.carbon import regions
 from kilowit.settings import FactorSettings
 
 PAGE_FILES: Final = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js"}
@@ -39,12 +45,15 @@ _PAGE_HEADERS: Final = {
 _SEARCH: Final = ("num_beams", "max_new_tokens", "min_new_tokens", "length_penalty", "no_repeat_ngram_size")
 
 
-def create_app(engine: Engine, settings: EndpointSettings, *, token: str | None = None) -> FastAPI:
+def create_app(
+    engine: Engine, settings: EndpointSettings, *, token: str | None = None, watchers: Sequence[Watcher] = ()
+) -> FastAPI:
     """Return the app of a server.
 
     Args:
         engine: has been started; whoever started it closes it.
         token: what every request but probes and the page must bear; None = anyone may ask.
+        watchers: told of each request once it is over.
     """
     app = FastAPI(
         title="kilowit", version=__version__, docs_url=None, redoc_url=None,
@@ -52,6 +61,7 @@ def create_app(engine: Engine, settings: EndpointSettings, *, token: str | None 
     )  # fmt: skip
     desk, telemetry = Desk(engine, settings), Telemetry(engine, settings.factors)
     app.add_middleware(Guard, settings=settings, token=token)
+    app.add_middleware(Observe, watchers=watchers)  # the last is the outermost
     _add_errors(app)
     _add_summarize(app, desk, telemetry, settings.factors)
     _add_books(app, desk, settings.factors)
@@ -114,7 +124,9 @@ def _printable(text: str) -> str:
 
 
 def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: FactorSettings) -> None:
-    @app.post("/v1/summarize")
+    stream = {"text/event-stream": {"schema": EVENT}}
+
+    @app.post("/v1/summarize", responses=responses(SummarizeAnswer, 404, 422, 429, 503, content=stream))
     async def summarize(body: SummarizeBody, request: Request) -> Response:
         """Summarize documents; the answer says what each took."""
         began_second = time.monotonic()
@@ -126,6 +138,7 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             client=body.client or "",
             deadline_second=body.deadline_second,
             search={option: getattr(body, option) for option in _SEARCH},
+            is_streamed=body.stream,
         )
         status = 500
         try:
@@ -133,9 +146,8 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             jobs = await desk.submit(asked)
             if body.stream:
                 status = 200
-                content = events(desk, jobs, lambda answers: _summarized(jobs, answers, factors, began_second))
                 return StreamingResponse(
-                    _timed(content, telemetry, name, began_second),
+                    _streamed(desk, jobs, telemetry, factors, began_second),
                     media_type="text/event-stream",
                     headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
                 )
@@ -151,16 +163,35 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             telemetry.requests.labels(name, str(status)).inc()
 
 
-async def _timed(
-    content: AsyncIterator[str], telemetry: Telemetry, name: str, began_second: float
+async def _streamed(
+    desk: Desk, jobs: list[Job], telemetry: Telemetry, factors: FactorSettings, began_second: float
 ) -> AsyncIterator[str]:
-    async for part in content:
+    """Yield the events of a request, and count how long it took to its first text and to its end."""
+    name = jobs[0].model
+
+    def summarized(answers: list[Answer], first_second: float | None) -> dict[str, Any]:
+        wait_second = None if first_second is None else first_second - began_second
+        if wait_second is not None:
+            telemetry.first_token.labels(name).observe(wait_second)
+        return _summarized(jobs, answers, factors, began_second, wait_second)
+
+    async for part in events(desk, jobs, summarized):
         yield part
     telemetry.latency.labels(name).observe(time.monotonic() - began_second)
 
 
-def _summarized(jobs: list[Job], answers: list[Answer], factors: FactorSettings, began_second: float) -> dict[str, Any]:
-    """Return the answer to a request as JSON."""
+def _summarized(
+    jobs: list[Job],
+    answers: list[Answer],
+    factors: FactorSettings,
+    began_second: float,
+    first_token_second: float | None = None,
+) -> dict[str, Any]:
+    """Return the answer to a request as JSON.
+
+    Args:
+        first_token_second: from the request until text of a summary was sent; None = it was not streamed.
+    """
     cost = sum_costs([answer.cost for answer in answers])
     return {
         "request_id": jobs[0].request_id,
@@ -168,6 +199,7 @@ def _summarized(jobs: list[Job], answers: list[Answer], factors: FactorSettings,
         "summaries": [summary(answer, factors) for answer in answers],
         "bill": bill(cost, factors, num_documents=len(answers)),
         "latency_second": round(time.monotonic() - began_second, 6),
+        "time_to_first_token_second": None if first_token_second is None else round(first_token_second, 6),
     }
 
 
@@ -185,8 +217,8 @@ def summary(answer: Answer, factors: FactorSettings) -> dict[str, Any]:
 
 
 def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
-    @app.post("/v1/carbon")
-    async def carbon(body: CarbonBody) -> dict[str, Any]:
+    @app.post("/v1/carbon", responses=responses(BillAnswer, 404, 422))
+    async def reprice(body: CarbonBody) -> dict[str, Any]:
         """Price something anew for another region, PUE or machine: nothing is run again."""
         placed = FactorSettings(region=body.region, pue=body.pue, machine=body.machine)
         if body.request_id is not None:
@@ -199,40 +231,61 @@ def _add_books(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
         today = _sum(list(desk.engine.books.sums(hours=_today()).values()))
         return bill(_cost(today, desk.engine), placed, num_documents=today.num_documents)
 
-    @app.get("/v1/totals")
+    @app.get("/v1/regions", responses=responses(None))
+    async def known_regions() -> dict[str, float]:
+        """Return what `POST /v1/carbon` knows: regions, and grams of CO2e per kWh of their grids."""
+        return _grids()
+
+    @app.get("/v1/totals", responses=responses(TotalsAnswer))
     async def totals() -> dict[str, Any]:
         """Say what the server has used today and since its books began, by model; idling apart."""
-        books, engine = desk.engine.books, desk.engine
+        books, engine, phone = desk.engine.books, desk.engine, smartphone_charge()
         return {
             "today": _totals(books.sums(hours=_today()), engine, factors),
             "ever": _totals(books.sums(), engine, factors),
             "by_client": {
                 name: vars(amount)
                 for name, amount in books.sums(of=lambda account: account.client or "(none)").items()
-                if amount.num_documents
+                if amount.num_documents or amount.num_refused
             },
-            "models": {name: _told(engine, name) for name in engine.summarizers},
+            "models": {name: _told(engine, name, factors) for name in engine.summarizers},
             "idle_power_watt": engine.idle_power_watt,
             "power_watt": engine.last_cost.watt,
             "num_waiting": len(engine.queue),
+            "grid_gram_per_kwh": carbon(factors.region).value,
             "region": factors.region,
-            "pue": factors.pue,
+            "pue": pue(factors.region, factors.pue).value,
+            "everyday": {
+                "name": "charging a smartphone once",
+                "joule": kwh_to_joule(phone.value),
+                "source": phone.source,
+            },
         }
 
 
-def _told(engine: Engine, name: str) -> dict[str, Any]:
+@functools.cache
+def _grids() -> dict[str, float]:
+    return {name: carbon(name).value for name in regions()}
+
+
+def _told(engine: Engine, name: str, factors: FactorSettings) -> dict[str, Any]:
     summarizer = engine.summarizers[name]
+    made = engine.making.get(name)
+    served = engine.books.sums().get(name, Sum())
+    each_joule = served.joule / served.num_documents if served.num_documents else None
     return {
         "runtime": summarizer.label,
         "device": summarizer.device,
         "max_source_tokens": summarizer.codec.manifest.max_source_tokens,
         "source": summarizer.codec.manifest.source,
-        "making_joule": engine.making_joule.get(name),
+        "making": None if made is None else bill(made, factors, num_documents=0),
+        # served so often, the model has taken as much as it took to have it; None = nobody knows yet
+        "break_even_summaries": math.ceil(made.joule / each_joule) if made and made.joule and each_joule else None,
     }
 
 
 def _totals(sums: dict[str, Sum], engine: Engine, factors: FactorSettings) -> dict[str, Any]:
-    asked = {name: amount for name, amount in sums.items() if amount.num_documents}
+    asked = {name: amount for name, amount in sums.items() if amount.num_documents or amount.num_refused}
     whole = _sum(list(asked.values()))
     return {
         "requests": bill(_cost(whole, engine), factors, num_documents=whole.num_documents) | vars(whole),
@@ -264,12 +317,14 @@ def _today() -> str:
 
 
 def _add_probes(app: FastAPI, engine: Engine, telemetry: Telemetry) -> None:
-    @app.get("/healthz")
+    @app.get("/healthz", responses={**responses(ReadyAnswer), 503: {"model": ReadyAnswer}})
     async def healthz() -> JSONResponse:
         """Say whether requests are answered."""
         return JSONResponse({"ready": engine.is_alive}, 200 if engine.is_alive else 503)
 
-    @app.get("/metrics")
+    plain = {"text/plain": {"schema": {"type": "string"}}}
+
+    @app.get("/metrics", response_class=Response, responses=responses(None, content=plain))
     async def metrics() -> Response:
         """Return all counters for Prometheus."""
         return Response(telemetry.text(), media_type=CONTENT_TYPE)

@@ -12,7 +12,7 @@ import time
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from kilowit.errors import ExecutorError, StudyError
 
@@ -28,15 +28,27 @@ class Reply:
     Attributes:
         status: of HTTP; 0 = no answer, `error` says why.
         joule: the request's share, as the server says; None = it does not know.
-        first_second: until the first summary, where the protocol streams.
+        first_token_second: until the first text of a summary, where the protocol streams.
+        server_first_token_second: the same, as the server says: without what the network took.
     """
 
     status: int
     latency_second: float
     num_documents: int
     joule: float | None = None
-    first_second: float | None = None
+    first_token_second: float | None = None
+    server_first_token_second: float | None = None
     error: str = ""
+
+
+class _Told(NamedTuple):
+    """What a server says of one request."""
+
+    joule: float | None = None
+    first_token_second: float | None = None
+
+
+_NOTHING: Final = _Told()
 
 
 class Asker:
@@ -84,7 +96,7 @@ class Asker:
         Raises:
             ExecutorError: it does not answer, or does not speak the protocol.
         """
-        status, told = self._told("GET", "/v1/totals")
+        status, told = self._answer("GET", "/v1/totals")
         if status == 404 and self._protocol == "oip":
             self._look_around()
             return None
@@ -99,16 +111,16 @@ class Asker:
     def _look_around(self) -> None:
         """Find out which model there is and how many documents it takes at once, as Triton tells it."""
         if self._model is None:
-            status, models = self._told("POST", "/v2/repository/index")
+            status, models = self._answer("POST", "/v2/repository/index")
             ready = [model["name"] for model in models if model.get("state") == "READY"] if status == 200 else []
             if not ready:
                 raise ExecutorError("does not say what it serves", place=self._url, hint="Name it: --model NAME.")
             self._model = ready[0]
-        status, config = self._told("GET", f"/v2/models/{urllib.parse.quote(self._model)}/config")
+        status, config = self._answer("GET", f"/v2/models/{urllib.parse.quote(self._model)}/config")
         if status == 200:
             self.max_documents = max(1, config.get("max_batch_size", 1))
 
-    def _told(self, method: str, path: str) -> tuple[int, Any]:
+    def _answer(self, method: str, path: str) -> tuple[int, Any]:
         try:
             status, content, _ = self._send(method, path, None)
             return status, json.loads(content)
@@ -122,17 +134,18 @@ class Asker:
         path, body = self._request(documents)
         try:
             status, content, first_second = self._send("POST", path, body)
-            joule, error = self._joule(content) if status == 200 else (None, content[:200].decode(errors="replace"))
+            told, error = self._told(content) if status == 200 else (_NOTHING, content[:200].decode(errors="replace"))
             status = 503 if status == 200 and error else status  # a stream that was given up says so in its last event
         except (OSError, http.client.HTTPException, ValueError, KeyError) as failure:
             self._own.connection = None
-            status, joule, first_second, error = 0, None, None, f"{type(failure).__name__}: {failure}"
+            status, told, first_second, error = 0, _NOTHING, None, f"{type(failure).__name__}: {failure}"
         return Reply(
             status=status,
             latency_second=time.monotonic() - began_second,
             num_documents=len(documents),
-            joule=joule,
-            first_second=first_second,
+            joule=told.joule,
+            first_token_second=first_second,
+            server_first_token_second=told.first_token_second,
             error=error,
         )
 
@@ -147,7 +160,7 @@ class Asker:
         return "/v1/summarize", json.dumps(body).encode()
 
     def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes, float | None]:
-        """Return status, body, and the seconds until the first summary of a stream."""
+        """Return status, body, and the seconds until the first text of a stream."""
         connection = getattr(self._own, "connection", None)
         if connection is not None:
             try:
@@ -157,19 +170,19 @@ class Asker:
         connection = self._own.connection = self._class(self._host, self._port, timeout=TIMEOUT_SECOND)
         return _exchange(connection, method, path, body, self._headers)
 
-    def _joule(self, content: bytes) -> tuple[float | None, str]:
-        """Return the joules of an answer, and what went wrong in a stream."""
+    def _told(self, content: bytes) -> tuple[_Told, str]:
+        """Return what an answer says of its cost, and what went wrong in a stream."""
         if self._protocol == "events":
             name, _, data = content.decode().strip().rpartition("\n\n")[2].partition("\n")
             told = json.loads(data.removeprefix("data: "))
             if name != "event: done":
-                return None, str(told.get("error", "the stream ended before its answer"))
-            return told["bill"]["energy_joule"], ""
+                return _NOTHING, str(told.get("error", "the stream ended before its answer"))
+            return _Told(told["bill"]["energy_joule"], told["time_to_first_token_second"]), ""
         told = json.loads(content)
         if self._protocol == "json":
-            return told["bill"]["energy_joule"], ""
+            return _Told(told["bill"]["energy_joule"]), ""
         joules = next((output["data"] for output in told["outputs"] if output["name"] == "energy_joules"), [-1])
-        return (None if min(joules) < 0 else sum(joules)), ""
+        return _Told(None if min(joules) < 0 else sum(joules)), ""
 
 
 def _exchange(
@@ -181,7 +194,7 @@ def _exchange(
     lines: list[bytes] = []
     for line in response:
         lines.append(line)
-        if first_second is None and line.startswith(b"event: summary"):
+        if first_second is None and line.startswith(b"event: text"):
             first_second = time.monotonic() - began_second
     lines.append(response.read())  # nothing is left, but only this sets the connection free
     return response.status, b"".join(lines), first_second

@@ -1,16 +1,18 @@
 """The books of a server: who used what, by hour, model and client; crash-safe beside the meter's ledger.
 
-``requests.jsonl`` has one line per batch, per stretch of idling and per stretch of anything else that the meter saw.
-A line is one system call, so a kill loses at most the batch that was running; a server that starts again in the same
-folder goes on with the sums. Joules come from the phases of `kilowit.meter`; a batch's are shared out by the tokens
-computed for each document.
+``requests.jsonl`` has one line per batch, per stretch of idling and per stretch of anything else that the meter saw,
+and one for each start of the server: what it served, and where its figures are priced. A line is one system call, so a
+kill loses at most the batch that was running and a second of idling; a server that starts again in the same folder goes
+on with the sums. Joules come from the phases of `kilowit.meter`; a batch's are shared out by the tokens computed for
+each document.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -21,6 +23,7 @@ from kilowit.record import PhaseFigures
 
 BOOKS_NAME: Final = "requests.jsonl"
 IDLE: Final = "idle"
+SESSION: Final = "session"
 MAX_CLIENTS: Final = 256  # tags that are told apart; further ones are booked together
 OTHER_CLIENTS: Final = "(other)"
 
@@ -38,6 +41,7 @@ class Sum:
     """What one account has used. Joules count those batches alone whose energy was read."""
 
     num_documents: int = 0
+    num_refused: int = 0  # requests that were not taken on, or given up: 429 and 503
     num_input_tokens: int = 0
     num_output_tokens: int = 0
     second: float = 0.0
@@ -59,6 +63,49 @@ class Share(NamedTuple):
     num_input_tokens: int
     num_output_tokens: int
     fraction: float  # of the batch's tokens computed
+    wait_second: float | None = None  # from arrival to the start of its batch; None: books of before it was kept
+
+
+class Entry(NamedTuple):
+    """One line's part of one account."""
+
+    account: Account
+    amount: Sum
+    latency_second: float | None = None  # of a document, from arrival to the end of its batch
+
+
+def entries_of(event: Mapping[str, Any]) -> Iterator[Entry]:
+    """Yield what a line of the books adds to each account; nothing for a line that opens a session.
+
+    Raises:
+        KeyError, TypeError, ValueError: the line is damaged.
+    """
+    kind = event["event"]
+    if kind == SESSION:
+        return
+    hour = time.strftime("%Y-%m-%dT%H", time.gmtime(float(event["utc_second"])))
+    name = str(event["name"])
+    if kind == "refused":
+        for client, count in event["clients"].items():
+            yield Entry(Account(hour, name, client), Sum(num_refused=int(count)))
+        return
+    second, joules = float(event["second"]), [float(joule or 0.0) for joule in event["joule"]]
+    if kind != "batch":
+        whole = Sum(second=second, joule=joules[0], joule_low=joules[1], joule_high=joules[2])
+        yield Entry(Account(hour, name, ""), whole)
+        return
+    for share in (Share(*written) for written in event["shares"]):
+        part = Sum(
+            num_documents=1,
+            num_input_tokens=share.num_input_tokens,
+            num_output_tokens=share.num_output_tokens,
+            second=second * share.fraction,
+            joule=joules[0] * share.fraction,
+            joule_low=joules[1] * share.fraction,
+            joule_high=joules[2] * share.fraction,
+        )
+        latency_second = None if share.wait_second is None else share.wait_second + second
+        yield Entry(Account(hour, name, share.client), part, latency_second)
 
 
 def cost_of(figures: PhaseFigures) -> Cost:
@@ -100,6 +147,7 @@ class Books:
         self.accounts: dict[Account, Sum] = {}
         self.num_unreadable_lines = 0
         self._clients: set[str] = set()
+        self._refused: Counter[tuple[str, str]] = Counter()  # by model and client, not written yet
         self._utc_clock = utc_clock
         self._lock = threading.Lock()
         self._file = None if folder is None else LineFile(folder / BOOKS_NAME)
@@ -121,6 +169,26 @@ class Books:
         """Book what no request asked for: ``idle``, ``load MODEL``, ``failed MODEL``."""
         self._book(self._event("other", name, cost))
 
+    def book_session(self, facts: Mapping[str, Any]) -> None:
+        """Note that a server began, and what it serves where."""
+        self._book({"event": SESSION, "utc_second": round(self._utc_clock(), 3), **facts})
+
+    def count_refusal(self, model: str, client: str) -> None:
+        """Count a request that was not taken on or given up; `book_refusals` writes it."""
+        with self._lock:
+            self._refused[model, self._client(client)] += 1
+
+    def book_refusals(self) -> None:
+        """Write what was refused since the last time: one line a model."""
+        with self._lock:
+            counted, self._refused = self._refused, Counter()
+        by_model: dict[str, dict[str, int]] = {}
+        for (model, client), count in counted.items():
+            by_model.setdefault(model, {})[client] = count
+        for model, clients in by_model.items():
+            event = {"event": "refused", "utc_second": round(self._utc_clock(), 3), "name": model, "clients": clients}
+            self._book(event)
+
     def sums(self, *, hours: str = "", of: Callable[[Account], str] = lambda account: account.model) -> dict[str, Sum]:
         """Return sums by what `of` makes of an account, of those whose hour begins with `hours`."""
         found: dict[str, Sum] = {}
@@ -136,7 +204,8 @@ class Books:
             self._file.sync()
 
     def close(self) -> None:
-        """Bring all lines to the disk and close the file."""
+        """Write what is counted, bring all lines to the disk and close the file."""
+        self.book_refusals()
         self.sync()
         if self._file is not None:
             self._file.close()
@@ -167,21 +236,9 @@ class Books:
                 self.num_unreadable_lines += 1
 
     def _add(self, event: dict[str, Any]) -> None:
-        hour = time.strftime("%Y-%m-%dT%H", time.gmtime(float(event["utc_second"])))
-        name, second = str(event["name"]), float(event["second"])
-        joules = [float(joule or 0.0) for joule in event["joule"]]
-        rows = [Share(*share) for share in event["shares"]] if event["event"] == "batch" else [Share("", "", 0, 0, 1.0)]
-        for share in rows:
-            part = Sum(
-                num_documents=1 if event["event"] == "batch" else 0,
-                num_input_tokens=share.num_input_tokens,
-                num_output_tokens=share.num_output_tokens,
-                second=second * share.fraction,
-                joule=joules[0] * share.fraction,
-                joule_low=joules[1] * share.fraction,
-                joule_high=joules[2] * share.fraction,
-            )
-            self.accounts.setdefault(Account(hour, name, self._client(share.client)), Sum()).add(part)
+        for account, amount, _ in entries_of(event):
+            account = account._replace(client=self._client(account.client))
+            self.accounts.setdefault(account, Sum()).add(amount)
 
     def _client(self, tag: str) -> str:
         if tag not in self._clients and len(self._clients) >= MAX_CLIENTS:

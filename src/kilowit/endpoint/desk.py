@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from kilowit.endpoint.engine import Engine
 from kilowit.endpoint.job import Answer, Cost, Job, Refused, sum_costs
+from kilowit.endpoint.observe import CURRENT
 from kilowit.endpoint.settings import EndpointSettings
+from kilowit.endpoint.token_queue import Bell, TokenQueue
 from kilowit.errors import PartError
 from kilowit.parts.runtime import GenerateOptions
 from kilowit.parts.runtime_request import check_request
@@ -30,6 +32,7 @@ class Asked:
     client: str = ""
     deadline_second: float | None = None
     search: Mapping[str, Any] = field(default_factory=dict)  # of `GenerateOptions`, what was said of it
+    is_streamed: bool = False  # whether its summaries are wanted as they grow
 
 
 class Desk:
@@ -63,6 +66,8 @@ class Desk:
             Refused: it is wrong, too large, or cannot be taken on now.
         """
         model = self.model_name(asked.model)
+        exchange = CURRENT.get()
+        client = asked.client or (exchange.client if exchange is not None else "")
         if len(asked.texts) > self.settings.max_documents:
             raise Refused(422, f"{len(asked.texts)} documents; a request may have {self.settings.max_documents}")
         manifest = self.engine.summarizers[model].codec.manifest
@@ -75,19 +80,28 @@ class Desk:
             raise Refused(422, f"{where}{error.message}", hint=error.hint) from error
         now_second = self.engine.queue.clock()
         allowed_second = min(asked.deadline_second or self.settings.deadline_second, self.settings.deadline_second)
+        bell = Bell(1 if asked.is_streamed else len(sources))
         jobs = [
             Job(
                 request_id=asked.request_id,
                 model=model,
-                client=asked.client,
+                client=client,
                 source=source,
                 options=options,
                 arrived_second=now_second,
                 deadline_second=now_second + allowed_second,
+                bell=bell,
+                tokens=TokenQueue(bell) if asked.is_streamed else None,
             )
             for source in sources
         ]
-        self.engine.queue.put(jobs)
+        if exchange is not None:
+            exchange.model, exchange.jobs = model, jobs
+        try:
+            self.engine.queue.put(jobs)
+        except Refused as error:
+            self.note_refusal(jobs, error)
+            raise
         return jobs
 
     async def answers(self, jobs: Sequence[Job], is_gone: Callable[[], Awaitable[bool]]) -> list[Answer]:
@@ -96,23 +110,34 @@ class Desk:
         Raises:
             Refused: one of them was given up; those that still wait are taken out. Or the client has gone.
         """
-        waiting = {asyncio.wrap_future(job.future) for job in jobs}
+        bell, answers = bell_of(jobs), list[Answer]()
         try:
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, timeout=LOOK_SECOND, return_when=asyncio.FIRST_EXCEPTION)
-                for error in [future.exception() for future in done]:
-                    if error is not None:
-                        raise error
-                if waiting and await is_gone():
+            while len(answers) < len(jobs):
+                await bell.wait(LOOK_SECOND)
+                answers = [job.future.result() for job in jobs if job.future.done()]
+                if len(answers) < len(jobs) and await is_gone():
                     raise Refused(CLIENT_GONE, "the client has gone")
+        except Refused as error:
+            self.note_refusal(jobs, error)
+            raise
         finally:
             abandon(jobs)
-        answers = [job.future.result() for job in jobs]
         self.remember_answers(jobs[0].request_id, answers)
         return answers
 
+    def note_refusal(self, jobs: Sequence[Job], error: Refused) -> None:
+        """Count a request that was not taken on, or given up; not one whose client has gone."""
+        if error.status != CLIENT_GONE:
+            self.engine.books.count_refusal(jobs[0].model, jobs[0].client)
+        exchange = CURRENT.get()
+        if exchange is not None:
+            exchange.refused = error
+
     def remember_answers(self, request_id: str, answers: Sequence[Answer]) -> None:
-        """Keep what a request took, for `recall`."""
+        """Keep what a request took, for `recall` and for those who watch."""
+        exchange = CURRENT.get()
+        if exchange is not None:
+            exchange.answers = answers
         self._remembered[request_id] = sum_costs([answer.cost for answer in answers])
         while len(self._remembered) > NUM_REMEMBERED:
             self._remembered.popitem(last=False)
@@ -141,7 +166,15 @@ class Desk:
         return options
 
 
+def bell_of(jobs: Sequence[Job]) -> Bell:
+    """Return the bell that `Desk.submit` gave to all jobs of a request."""
+    bell = jobs[0].bell
+    assert bell is not None, "not a request of a desk"
+    return bell
+
+
 def abandon(jobs: Sequence[Job]) -> None:
-    """Take the documents out that still wait."""
+    """Take the documents out that still wait, and let those that stream end where they are."""
     for job in jobs:
+        job.is_gone = True
         job.future.cancel()

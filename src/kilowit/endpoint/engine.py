@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kilowit.endpoint.books import IDLE, Books, Share, cost_of, token_fractions
 from kilowit.endpoint.job import Answer, Cost, Job, Refused
-from kilowit.endpoint.keeper import Keeper
+from kilowit.endpoint.keeper import REST_SECOND, Keeper
 from kilowit.endpoint.queue import RequestQueue
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.meter import Meter, MeterResult
+from kilowit.parts.runtime import OnTokens
 from kilowit.serving.summarizer import Summarizer, synchronize
 
-IDLE_SLICE_SECOND: Final = 5.0  # idling is booked at least so often
+IDLE_SLICES: Final = 5  # of a second: how long one phase of idling lasts
 MIN_IDLE_SECOND: Final = 0.5  # shorter stretches hold too few ticks of a counter to tell a power
 WARM_UP_TEXT: Final = "The first request of a process pays for what is touched for the first time."
 
@@ -69,10 +70,11 @@ class Engine:
         self.on_batch: list[OnBatch] = []  # told of each batch, from the engine's thread
         self.idle_power_watt: float | None = None
         self.last_cost = Cost()  # of the last batch, or stretch of idling
-        self.making_joule: dict[str, float] = {}  # what it took to have each model, where its run tells
+        self.making: dict[str, Cost] = {}  # what it took to have each model, where its run tells
         self.num_watchers = 0  # how many requests want to see what the running batch takes
         self._loaders = models
         self._is_closed = False
+        self._is_over = threading.Event()
         self._running: _Running | None = None
         self._thread: threading.Thread | None = None
 
@@ -93,8 +95,10 @@ class Engine:
         except BaseException:
             self._let_go()
             raise
+        self.books.book_session(self._session())
         self._thread = threading.Thread(target=self._run, name="kilowit-engine", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._keep_books, name="kilowit-books", daemon=True).start()
 
     def close(self) -> MeterResult:
         """Answer what waits, then stop; return what the meter saw. Calling it again returns the same."""
@@ -129,16 +133,39 @@ class Engine:
                 return
             else:
                 self._idle()
+            if self._keeper.is_due:  # under load too: a kill may come at any time
+                self._keeper.rest(self.last_cost)
 
     def _idle(self) -> None:
         with self.meter.phase(IDLE) as phase:
-            self.queue.wait(IDLE_SLICE_SECOND)
+            for _ in range(IDLE_SLICES):
+                if self.queue.wait(REST_SECOND):
+                    break
+                self._keeper.rest(self.last_cost)
         assert phase.result is not None
         cost = cost_of(phase.result)
         if cost.watt is not None and cost.second >= MIN_IDLE_SECOND:
             self.idle_power_watt = cost.watt
         self.last_cost = cost
-        self._keeper.rest(cost)
+
+    def _keep_books(self) -> None:
+        """Bring the books to the disk once a second, beside the engine: a slow disk holds no batch up."""
+        while not self._is_over.wait(REST_SECOND):
+            self.books.sync()
+
+    def _session(self) -> dict[str, Any]:
+        """Return what the books say of a start."""
+        factors = self.settings.factors
+        models = {
+            name: {
+                "runtime": summarizer.label,
+                "device": summarizer.device,
+                "source": summarizer.codec.manifest.source,
+                "making_joule": made.joule if (made := self.making.get(name)) is not None else None,
+            }
+            for name, summarizer in self.summarizers.items()
+        }
+        return {"models": models, "region": factors.region, "machine": factors.machine, "pue": factors.pue}
 
     def _compute(self, batch: list[Job]) -> None:
         first, began_second = batch[0], self.queue.clock()
@@ -151,7 +178,8 @@ class Engine:
             try:
                 summarizer = self.summarizers[first.model]
                 options = replace(first.options, batch_size=self.settings.max_batch_size)
-                rows = summarizer.generator.generate([job.source for job in batch], options)
+                sources = [job.source for job in batch]
+                rows = summarizer.generator.generate(sources, options, on_tokens=_telling(batch))
                 texts = summarizer.codec.decode(rows)
                 phase.count(
                     num_examples=len(batch),
@@ -183,12 +211,12 @@ class Engine:
                 cost=cost.share(fraction),
                 wait_second=began_second - job.arrived_second,
                 compute_second=cost.second,
-                batch_size=len(batch),
+                batch_size=min(len(batch), self.settings.max_batch_size),
             )
             for job, text, n_in, n_out, fraction in zip(batch, texts, num_in, num_out, fractions, strict=True)
         ]
         shares = [
-            Share(job.request_id, job.client, n_in, n_out, fraction)
+            Share(job.request_id, job.client, n_in, n_out, fraction, round(began_second - job.arrived_second, 6))
             for job, n_in, n_out, fraction in zip(batch, num_in, num_out, fractions, strict=True)
         ]
         self._keeper.book(batch[0].model, cost, shares)
@@ -216,9 +244,24 @@ class Engine:
         result = self.meter.stop()
         if not self._is_closed:
             self._is_closed = True
+            self._is_over.set()
             self._keeper.book_rest(result.total, cost_of(result.total))
             self.books.close()
         for summarizer in self.summarizers.values():
             summarizer.close()
         self.summarizers.clear()
         return result
+
+
+def _telling(batch: Sequence[Job]) -> OnTokens | None:
+    """Return what takes the tokens of a batch to those who stream; None if nobody does: looking at each step costs."""
+    if all(job.tokens is None for job in batch):
+        return None
+
+    def tell(place: int, tokens: Sequence[int]) -> bool:
+        job = batch[place]
+        if job.tokens is not None:
+            job.tokens.put(tokens)
+        return not job.is_gone
+
+    return tell

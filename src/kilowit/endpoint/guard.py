@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from kilowit.endpoint.schema import TAG
 from kilowit.endpoint.settings import EndpointSettings
 
 Scope = MutableMapping[str, Any]
@@ -24,6 +25,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON: Final = b"application/json"
 REQUEST_ID: Final = b"x-request-id"
+CLIENT_TAG: Final = b"x-client-tag"  # whom the cost is booked on, where the body names nobody
+_GOOD_TAG: Final = re.compile(TAG.encode())
 _GOOD_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 # What a probe of a balancer asks, and the page, which asks for the token itself.
 OPEN_PATHS: Final = frozenset({"/", "/page.css", "/page.js", "/healthz", "/v2/health/live", "/v2/health/ready"})
@@ -67,6 +70,11 @@ class Guard:
             extra = [(b"www-authenticate", b"Bearer")]
             await _refuse(send_named, 401, "a bearer token is needed", extra)
             return
+        tag = headers.get(CLIENT_TAG, b"")
+        if tag and not _GOOD_TAG.fullmatch(tag):
+            await _refuse(send_named, 400, "X-Client-Tag must be at most 64 letters, digits and ._:@-")
+            return
+        scope["state"]["client"] = tag.decode()
         try:
             body = await self._body(headers, receive)
         except _TooLargeError:

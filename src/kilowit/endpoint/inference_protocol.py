@@ -1,6 +1,7 @@
 """The Open Inference Protocol v2 (KServe), as an unmodified `tritonclient` speaks it: JSON tensors, no binary ones.
 
-One input, ``text``, and three outputs: ``summary``, ``energy_joules`` and ``co2e_grams``, one value per document.
+One input, ``text``; outputs ``summary``, ``energy_joules`` and ``co2e_grams`` with the ends of their intervals, one
+value per document. The parameters of an answer say the same of the whole request, and where the joules come from.
 Source: https://github.com/kserve/open-inference-protocol, REST specification, 2026-08.
 """
 
@@ -13,15 +14,30 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from kilowit import __version__
+from kilowit.endpoint.answers import (
+    InferAnswer,
+    LiveAnswer,
+    ModelAnswer,
+    ModelReadyAnswer,
+    ReadyAnswer,
+    ServerAnswer,
+    responses,
+)
 from kilowit.endpoint.bill import bill
 from kilowit.endpoint.desk import Asked, Desk
-from kilowit.endpoint.job import Answer, Refused
+from kilowit.endpoint.job import Answer, Refused, sum_costs
 from kilowit.endpoint.schema import TAG, InferBody
 from kilowit.settings import FactorSettings
 
 MOST: Final = 100_000  # of any parameter; what a request may ask for is less
 VERSION: Final = "1"  # of every model: another one is another name
-OUTPUTS: Final = {"summary": "BYTES", "energy_joules": "FP64", "co2e_grams": "FP64"}
+# Figures by their names in a bill.
+FIGURES: Final = {
+    f"{name}{end}": f"{billed}{end}"
+    for name, billed in (("energy_joules", "energy_joule"), ("co2e_grams", "co2e_gram"))
+    for end in ("", "_low", "_high")
+}
+OUTPUTS: Final = {"summary": "BYTES"} | dict.fromkeys(FIGURES, "FP64")
 _SEARCH: Final = {
     "num_beams": int, "max_new_tokens": int, "min_new_tokens": int, "length_penalty": float,
     "no_repeat_ngram_size": int,
@@ -35,15 +51,15 @@ _NOT_OF_SEARCH: Final = frozenset({
 def add_inference_protocol(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
     """Give an app the routes of the protocol."""
 
-    @app.get("/v2")
+    @app.get("/v2", responses=responses(ServerAnswer))
     async def server() -> dict[str, Any]:
         return {"name": "kilowit", "version": __version__, "extensions": []}
 
-    @app.get("/v2/health/live")
+    @app.get("/v2/health/live", responses=responses(LiveAnswer))
     async def live() -> dict[str, Any]:
         return {"live": True}
 
-    @app.get("/v2/health/ready")
+    @app.get("/v2/health/ready", responses={**responses(ReadyAnswer), 503: {"model": ReadyAnswer}})
     async def ready() -> JSONResponse:
         is_alive = desk.engine.is_alive
         return JSONResponse({"ready": is_alive}, 200 if is_alive else 503)
@@ -53,8 +69,8 @@ def add_inference_protocol(app: FastAPI, desk: Desk, factors: FactorSettings) ->
 
 
 def _add_models(app: FastAPI, desk: Desk) -> None:
-    @app.get("/v2/models/{model}")
-    @app.get("/v2/models/{model}/versions/{version}")
+    @app.get("/v2/models/{model}", responses=responses(ModelAnswer, 404))
+    @app.get("/v2/models/{model}/versions/{version}", responses=responses(ModelAnswer, 404))
     async def metadata(model: str, version: str = VERSION) -> dict[str, Any]:
         name = _checked(desk, model, version)
         return {
@@ -65,15 +81,15 @@ def _add_models(app: FastAPI, desk: Desk) -> None:
             "outputs": [{"name": output, "datatype": kind, "shape": [-1]} for output, kind in OUTPUTS.items()],
         }
 
-    @app.get("/v2/models/{model}/ready")
-    @app.get("/v2/models/{model}/versions/{version}/ready")
+    @app.get("/v2/models/{model}/ready", responses=responses(ModelReadyAnswer, 404))
+    @app.get("/v2/models/{model}/versions/{version}/ready", responses=responses(ModelReadyAnswer, 404))
     async def model_ready(model: str, version: str = VERSION) -> dict[str, Any]:
         return {"name": _checked(desk, model, version), "ready": desk.engine.is_alive}
 
 
 def _add_infer(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
-    @app.post("/v2/models/{model}/infer")
-    @app.post("/v2/models/{model}/versions/{version}/infer")
+    @app.post("/v2/models/{model}/infer", responses=responses(InferAnswer, 404, 422, 429, 503))
+    @app.post("/v2/models/{model}/versions/{version}/infer", responses=responses(InferAnswer, 404, 422, 429, 503))
     async def infer(model: str, body: InferBody, request: Request, version: str = VERSION) -> Response:
         name = _checked(desk, model, version)
         asked = Asked(
@@ -88,6 +104,7 @@ def _add_infer(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
         jobs = await desk.submit(asked)
         answers = await desk.answers(jobs, request.is_disconnected)
         content: dict[str, Any] = {"model_name": name, "model_version": VERSION}
+        content["parameters"] = _parameters(bill(sum_costs([answer.cost for answer in answers]), factors))
         if body.id is not None:
             content["id"] = body.id
         content["outputs"] = _outputs(answers, wanted, body.inputs[0].shape, factors)
@@ -179,12 +196,17 @@ def _outputs(
 ) -> list[dict[str, Any]]:
     """Return the output tensors, in the shape of the input."""
     bills = [bill(answer.cost, factors) for answer in answers]
-    values: dict[str, list[Any]] = {
-        "summary": [answer.text for answer in answers],
-        "energy_joules": [_known(billed["energy_joule"]) for billed in bills],
-        "co2e_grams": [_known(billed["co2e_gram"]) for billed in bills],
-    }
+    values: dict[str, list[Any]] = {"summary": [answer.text for answer in answers]}
+    for name, billed in FIGURES.items():
+        values[name] = [_known(one[billed]) for one in bills]
     return [{"name": n, "datatype": OUTPUTS[n], "shape": shape, "data": values[n]} for n in wanted]
+
+
+def _parameters(whole: dict[str, Any]) -> dict[str, str | float]:
+    """Return a bill as parameters of the protocol, which are neither lists nor null: what is unknown is left out."""
+    known = {name: whole[billed] for name, billed in FIGURES.items() if whole[billed] is not None}
+    words = {name: whole[name] for name in ("energy_source", "energy_basis")}
+    return {**known, **words, "factors": ", ".join(whole["factors"])}
 
 
 def _known(value: float | None) -> float:

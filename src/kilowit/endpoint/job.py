@@ -6,6 +6,7 @@ import math
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from kilowit.endpoint.token_queue import Bell, TokenQueue
 from kilowit.errors import KilowitError
 from kilowit.parts.runtime import GenerateOptions
 
@@ -117,7 +118,10 @@ class Job:
     Attributes:
         source: its tokens.
         deadline_second: by the queue's clock.
+        bell: rung when it is finished, or has more tokens; None = nobody listens.
+        tokens: where they are put as they are written; None = nobody looks at them.
         future: set to the answer, or to a `Refused`; cancelling it while the job waits takes the job out.
+        is_gone: nobody waits for it any more; what streams stops writing it.
     """
 
     request_id: str
@@ -127,4 +131,12 @@ class Job:
     options: GenerateOptions
     arrived_second: float
     deadline_second: float
+    bell: Bell | None = None
+    tokens: TokenQueue | None = None
+    is_gone: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bell is not None:
+            self.future.add_done_callback(self.bell.finish)
+
     future: Future[Answer] = field(default_factory=Future)

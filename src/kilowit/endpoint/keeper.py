@@ -12,7 +12,7 @@ from kilowit.endpoint.job import Cost
 from kilowit.meter import Meter
 from kilowit.record import PhaseFigures
 
-REST_SECOND: Final = 1.0  # at most so often: reading all sensors takes a moment
+REST_SECOND: Final = 1.0  # what nobody asked for is booked so often
 
 
 class Keeper:
@@ -35,14 +35,20 @@ class Keeper:
         else:
             self._books.book_batch(name, cost, shares)
 
-    def rest(self, idle: Cost) -> None:
-        """Between batches, now and then: book what is left, and bring the books to the disk.
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to book what is left: reading all sensors takes a moment."""
+        return self._clock() - self._rested_second >= REST_SECOND
 
-        Args:
-            idle: the stretch of idling that has just ended.
-        """
-        if self._clock() - self._rested_second >= REST_SECOND:
-            self.book_rest(self._meter.total_so_far(), idle)
+    def rest(self, like: Cost) -> None:
+        """Book what nobody has asked for so far, and what was refused; `like` as for `book_rest`."""
+        self.book_rest(self._meter.total_so_far(), like)
+        self._books.book_refusals()
+
+    def keep(self, like: Cost) -> None:
+        """Now and then: book what is left, and bring the books to the disk."""
+        if self.is_due:
+            self.rest(like)
             self._books.sync()
 
     def book_rest(self, total: PhaseFigures | None, like: Cost) -> None:
@@ -50,7 +56,7 @@ class Keeper:
 
         Args:
             total: what has been metered so far; None = unknown, and nothing is booked.
-            like: a stretch of idling, whose relative interval is taken.
+            like: a stretch whose relative interval is taken.
         """
         if total is None:
             return

@@ -45,7 +45,9 @@ class LoadResult:
     latency_p50_second: float | None = None  # of answered requests, from the moment they were due
     latency_p95_second: float | None = None
     latency_p99_second: float | None = None
-    first_p50_second: float | None = None  # until the first summary of a stream
+    first_token_p50_second: float | None = None  # until the first text of a stream, as the client saw it
+    first_token_p95_second: float | None = None
+    server_first_token_p50_second: float | None = None  # the same, as the server says
     share_joule: float | None = None  # per summary, as the answers say
     server_joule: float | None = None  # per summary, all that the server booked meanwhile, idling too; None: no books
     client_joule: float | None = None  # per summary, all that the client's machine took, by its own meter
@@ -112,7 +114,8 @@ def _result(
     failed = [reply for reply in replies if reply.status != 200 and reply.status not in REFUSALS]
     num_summaries = sum(reply.num_documents for reply in answered)
     in_time = sum(reply.num_documents for reply in answered if reply.latency_second <= deadline_second)
-    firsts = [reply.first_second for reply in answered if reply.first_second is not None]
+    firsts = [reply.first_token_second for reply in answered if reply.first_token_second is not None]
+    server_firsts = [second for reply in answered if (second := reply.server_first_token_second) is not None]
     shares = [reply.joule for reply in answered]
 
     def each(joule: float | None) -> float | None:
@@ -129,7 +132,9 @@ def _result(
         examples_per_second=num_summaries / wall_second,
         goodput_per_second=in_time / wall_second,
         deadline_second=deadline_second,
-        first_p50_second=latency_percentiles(firsts)["latency_p50_second"] if firsts else None,
+        first_token_p50_second=_percentile(firsts, "p50"),
+        first_token_p95_second=_percentile(firsts, "p95"),
+        server_first_token_p50_second=_percentile(server_firsts, "p50"),
         share_joule=each(None if None in shares else sum(joule for joule in shares if joule is not None)),
         client_joule=each(taken.energy_total_joule),
         client_joule_low=each(taken.energy_total_joule_low),
@@ -138,6 +143,10 @@ def _result(
         errors=list(dict.fromkeys(reply.error for reply in failed)),
         **(latency_percentiles([reply.latency_second for reply in answered]) if answered else {}),
     )
+
+
+def _percentile(seconds: Sequence[float], which: str) -> float | None:
+    return latency_percentiles(seconds)[f"latency_{which}_second"] if seconds else None
 
 
 def _booked_joule(asker: Asker) -> float | None:

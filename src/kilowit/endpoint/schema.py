@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 
 TAG: Final = r"[A-Za-z0-9._:@-]{1,64}"
 Tag = Annotated[StrictStr, Field(pattern=f"^{TAG}$")]
-Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+Amount = Annotated[float, Field(strict=True, ge=0, le=1e15, allow_inf_nan=False)]
 
 
 class Body(BaseModel):
@@ -24,11 +24,11 @@ class SummarizeBody(Body):
     model: StrictStr | None = Field(None, description="which of the models; None = the first")
     client: Tag | None = Field(None, description="whom the cost is booked on in the bill")
     stream: StrictBool = Field(False, description="answer with server-sent events")
-    deadline_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    deadline_second: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     num_beams: Annotated[StrictInt, Field(ge=1)] | None = None
     max_new_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
     min_new_tokens: Annotated[StrictInt, Field(ge=0)] | None = None
-    length_penalty: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] | None = None
+    length_penalty: Annotated[float, Field(strict=True, ge=-10, le=10, allow_inf_nan=False)] | None = None
     no_repeat_ngram_size: Annotated[StrictInt, Field(ge=0, le=1000)] | None = None
 
 
@@ -36,7 +36,7 @@ class CarbonBody(Body):
     """What to price anew: a request that was answered lately, or plain joules; else all of today."""
 
     region: StrictStr | None = Field(None, description="grid region, e.g. country/FR; None = unknown")
-    pue: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] | None = None
+    pue: Annotated[float, Field(strict=True, ge=1, le=5, allow_inf_nan=False)] | None = None
     machine: StrictStr | None = None
     request_id: StrictStr | None = None
     energy_joule: Amount | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import os
 import re
 import signal
 import socket
@@ -12,7 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from kilowit.endpoint.books import IDLE, cost_of
 from kilowit.endpoint.engine import Engine
+from kilowit.endpoint.job import Cost
 from kilowit.endpoint.settings import EndpointSettings
 from kilowit.errors import ExecutorError, PartError, StudyError
 from kilowit.meter import MeterResult
@@ -24,6 +27,7 @@ from kilowit.settings import RuntimeSettings
 TOKEN_VARIABLE: Final = "KILOWIT_SERVE_TOKEN"
 MIN_TOKEN_LENGTH: Final = 16
 CLOSING_SECOND: Final = 5.0  # beyond the longest deadline, for answers that are still being sent
+RECORD_SOURCE: Final = "the record of its run"
 _UNNAMEABLE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -33,7 +37,7 @@ class Served:
 
     name: str
     load: Callable[[], Summarizer]
-    making_joule: float | None = None  # what it took to have it; None = nobody knows
+    making: Cost | None = None  # what it took to have it; None = nobody knows
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ def named_models(models: Sequence[str], runtimes: Sequence[str]) -> list[Named]:
         for runtime in runtimes or [""]:
             label = "" if len(runtimes) < 2 else f"-{runtime.replace(':', '-')}"
             name = _UNNAMEABLE.sub("-", f"{given or source.name}{label}").strip("-") or "model"
+            if name == IDLE:
+                raise StudyError(f'no model can be named "{IDLE}": the books call so what nobody asked for')
             if name in found:
                 raise StudyError(f'two models would be named "{name}"', hint="Name them: news=FOLDER dialogue=FOLDER.")
             found[name] = Named(name, model, source, RuntimeSettings.parse(runtime) if runtime else None)
@@ -82,9 +88,9 @@ def models_to_serve(models: Sequence[str], runtimes: Sequence[str], **options: A
     found = []
     for named in named_models(models, runtimes):
         record = None if named.source.run is None else named.source.run.record
-        making_joule = None if record is None else making_figures(record).energy_total_joule
+        making = None if record is None else replace(cost_of(making_figures(record)), source=RECORD_SOURCE)
         load = functools.partial(load_summarizer, named.model, runtime=named.runtime, **options)
-        found.append(Served(named.name, load, making_joule))
+        found.append(Served(named.name, load, making))
     return found
 
 
@@ -137,14 +143,21 @@ def serve(
     """
     uvicorn = _require_uvicorn()
     from kilowit.endpoint.app import create_app
+    from kilowit.endpoint.otel import OpenTelemetry, is_wanted, require_sdk
 
+    is_told = is_wanted(settings.otel_endpoint, os.environ)
+    if is_told:
+        require_sdk(settings.otel_endpoint)
     listening = _listen(settings.host, settings.port)
     engine = Engine({model.name: model.load for model in models}, settings, folder=folder)
-    engine.making_joule = {m.name: m.making_joule for m in models if m.making_joule is not None}
+    engine.making = {model.name: model.making for model in models if model.making is not None}
+    telemetry: OpenTelemetry | None = None
     try:
         engine.start()
+        if is_told:
+            telemetry = OpenTelemetry(engine, settings.factors, settings.otel_endpoint, os.environ)
         config = uvicorn.Config(
-            create_app(engine, settings, token=token),
+            create_app(engine, settings, token=token, watchers=[] if telemetry is None else [telemetry]),
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -157,6 +170,8 @@ def serve(
     finally:
         listening.close()
         result = engine.close()
+        if telemetry is not None:
+            telemetry.close()
     return replace(result, warnings=(*result.warnings, *([engine.books.problem] if engine.books.problem else [])))
 
 

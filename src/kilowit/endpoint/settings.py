@@ -25,4 +25,7 @@ class EndpointSettings(Block):
     max_beams: Count = Field(8, description="most beams that a request may ask for")
     max_body_byte: Count = Field(1_000_000, description="longest body; beyond that, 413")
     body_second: Positive = Field(10.0, description="longest time that a body may take to arrive; beyond that, 408")
+    otel_endpoint: str | None = Field(
+        None, description="OTLP/HTTP collector that is told of each request; None = as OTEL_EXPORTER_OTLP_* say"
+    )
     factors: FactorSettings = Field(default_factory=FactorSettings, description="region, machine and PUE")

@@ -46,6 +46,13 @@ class Telemetry:
             buckets=_SECONDS,
             **made,  # type: ignore[arg-type]
         )
+        self.first_token = Histogram(
+            "time_to_first_token_seconds",
+            "From a request that streams to the first text of a summary",
+            by_model,
+            buckets=_SECONDS,
+            **made,  # type: ignore[arg-type]
+        )
         self._wait = Histogram(
             "wait_seconds",
             "From request to the start of its batch",
@@ -72,6 +79,6 @@ class Telemetry:
         self._co2e.labels(model).inc(joule_to_kwh(joule) * self._gram_per_kwh)
         self._read.labels(model).inc(sum(answer.num_input_tokens for answer in answers))
         self._written.labels(model).inc(sum(answer.num_output_tokens for answer in answers))
-        self._batch.labels(model).observe(len(answers))
+        self._batch.labels(model).observe(answers[0].batch_size)
         for answer in answers:
             self._wait.labels(model).observe(answer.wait_second)

@@ -89,7 +89,7 @@ class TritonMeter:
             with self._meter.phase(IDLE) as phase:
                 events = self._selector.select(IDLE_SLICE_SECOND)
             assert phase.result is not None
-            self._keeper.rest(cost_of(phase.result))
+            self._keeper.keep(cost_of(phase.result))
         return [key.data for key, _ in events]
 
     def _accept(self) -> None:

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kilowit.endpoint import triton_launch
 from kilowit.endpoint.books import Books, cost_of
@@ -127,12 +127,28 @@ def serve_triton(
         server = _Server(models, settings, environment, ports, workspace, folder or workspace, meter, keeper)
         try:
             server.write_repository(max_source_tokens)
+            books.book_session(_session(models, settings))
             server.run(on_ready)
         finally:
             result = meter.stop()
             keeper.book_rest(result.total, cost_of(result.total))
             books.close()
     return replace(result, warnings=(*result.warnings, *([books.problem] if books.problem else [])))
+
+
+def _session(models: Sequence[TritonModel], settings: EndpointSettings) -> dict[str, Any]:
+    """Return what the books say of a start."""
+    served = {
+        model.name: {
+            "runtime": f"triton, {model.runtime.label}",
+            "device": "cpu",
+            "source": model.source.origin,
+            "making_joule": None,
+        }
+        for model in models
+    }
+    factors = settings.factors
+    return {"models": served, "region": factors.region, "machine": factors.machine, "pue": factors.pue}
 
 
 @contextlib.contextmanager

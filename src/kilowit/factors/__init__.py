@@ -7,7 +7,16 @@ a default in disguise: an unknown region is ``grid:unknown`` with the world's in
 from __future__ import annotations
 
 from kilowit.factors.carbon import carbon, country, pue
-from kilowit.factors.catalogue import checkpoint, dataset, describe, find, names, paper_datasets, paper_training
+from kilowit.factors.catalogue import (
+    checkpoint,
+    dataset,
+    describe,
+    find,
+    names,
+    paper_datasets,
+    paper_training,
+    smartphone_charge,
+)
 from kilowit.factors.cpu import CpuPower, DramPower, cpu_power, dram_watt_per_gib
 from kilowit.factors.device import Device, device, devices
 from kilowit.factors.factor import (
@@ -54,4 +63,5 @@ __all__ = [
     "price_regions",
     "pue",
     "same_basis",
+    "smartphone_charge",
 ]

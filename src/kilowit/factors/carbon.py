@@ -6,6 +6,8 @@ public sources over all countries (constants.csv: grid_minimum_relative_spread) 
 
 from __future__ import annotations
 
+import functools
+
 from kilowit.errors import PartError, near_name_hint
 from kilowit.factors.factor import Factor, Row, index, table
 
@@ -112,6 +114,7 @@ def _carbon_factor(row: Row) -> Factor:
     )
 
 
+@functools.cache
 def _world() -> Factor:
     values = [float(row["value"]) for row in table("carbon") if row["name"].startswith("country/")]
     means = [row for row in table("constants") if row["name"] == "world_average_g_per_kwh"]

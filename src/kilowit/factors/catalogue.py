@@ -24,6 +24,12 @@ class Dataset:
     source: str
 
 
+def smartphone_charge() -> Factor:
+    """Return what charging a smartphone once takes, kWh from the socket: an everyday measure for what is small."""
+    (factor,) = find("constant/smartphone_charge_kwh")
+    return factor
+
+
 def names() -> tuple[str, ...]:
     """Return every name that `find` knows: regions, machines, GPUs, CPUs, constants."""
     gpus = [f"gpu/{name}" for name in devices()]

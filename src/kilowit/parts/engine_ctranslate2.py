@@ -13,7 +13,7 @@ from typing import Any, Final
 import ctranslate2
 
 from kilowit.errors import PartError
-from kilowit.parts.runtime import GenerateOptions, OnDone, RuntimeOptions
+from kilowit.parts.runtime import GenerateOptions, OnDone, OnTokens, RuntimeOptions, TokenFeed
 from kilowit.parts.runtime_request import check_request
 from kilowit.parts.text_codec import Manifest
 
@@ -40,7 +40,11 @@ class CTranslate2Generator:
         self.ids = {word: number for number, word in enumerate(self.words)}
 
     def generate(
-        self, sources: Sequence[Sequence[int]], options: GenerateOptions, on_done: OnDone | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        options: GenerateOptions,
+        on_done: OnDone | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[list[int]]:
         """Return the new tokens of each source; see `kilowit.parts.runtime.TokenGenerator`.
 
@@ -49,16 +53,20 @@ class CTranslate2Generator:
         """
         check_request(sources, options, self.manifest.positions, self.manifest.vocabulary_size)
         written: list[list[int]] = [[] for _ in sources]
+        feed = TokenFeed(on_tokens, len(sources))
         order = sorted(range(len(sources)), key=lambda place: -len(sources[place]))
         for first in range(0, len(order), options.batch_size):
             places = order[first : first + options.batch_size]
-            for place, tokens in zip(places, self._write([sources[i] for i in places], options), strict=True):
-                written[place] = tokens
+            rows = self._write([sources[i] for i in places], options, places, feed)
+            for place, tokens in zip(places, rows, strict=True):
+                written[place] = feed.finish(place, tokens)
             if on_done is not None:
                 on_done(places)
         return written
 
-    def _write(self, rows: Sequence[Sequence[int]], options: GenerateOptions) -> list[list[int]]:
+    def _write(
+        self, rows: Sequence[Sequence[int]], options: GenerateOptions, places: Sequence[int], feed: TokenFeed
+    ) -> list[list[int]]:
         special = self.manifest.special_ids
         has_forced_end = special.forced_eos is not None
         if has_forced_end and options.max_new_tokens == 1:
@@ -73,6 +81,13 @@ class CTranslate2Generator:
             "min_decoding_length": min(options.min_new_tokens, longest),
             "max_decoding_length": longest,
         }
+        if feed and options.num_beams == 1:  # it keeps its beams to itself
+
+            def tell(step: Any) -> bool:
+                forced = [] if special.forced_bos is None or step.step else [special.forced_bos]
+                return not feed.tell(places[step.batch_id], [*forced, step.token_id])
+
+            search["callback"] = tell
         texts = [[self.words[token] for token in row] for row in rows]
         results = self.translator.translate_batch(
             texts,

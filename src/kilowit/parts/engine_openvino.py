@@ -13,7 +13,7 @@ import numpy as np
 import openvino
 
 from kilowit.errors import PartError
-from kilowit.parts.runtime import GenerateOptions, OnDone, RuntimeOptions
+from kilowit.parts.runtime import GenerateOptions, OnDone, OnTokens, RuntimeOptions
 from kilowit.parts.runtime_request import check_request
 from kilowit.parts.text_codec import Manifest
 from kilowit.parts.token_search import StepModel, search_sources
@@ -48,7 +48,11 @@ class OpenVinoGenerator:
         }
 
     def generate(
-        self, sources: Sequence[Sequence[int]], options: GenerateOptions, on_done: OnDone | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        options: GenerateOptions,
+        on_done: OnDone | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[list[int]]:
         """Return the new tokens of each source; see `kilowit.parts.runtime.TokenGenerator`.
 
@@ -56,7 +60,7 @@ class OpenVinoGenerator:
             PartError: see `check_request`.
         """
         check_request(sources, options, self.manifest.positions, self.manifest.vocabulary_size)
-        return search_sources(self.encode, sources, self.manifest.special_ids, options, on_done)
+        return search_sources(self.encode, sources, self.manifest.special_ids, options, on_done, on_tokens)
 
     def encode(self, ids_AS: Any, mask_AS: Any) -> StepModel:
         """Encode padded sources."""

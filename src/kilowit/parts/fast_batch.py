@@ -12,6 +12,7 @@ import torch
 
 from kilowit.parts.fast_decoder import Segment, SelfCache
 from kilowit.parts.fast_search import BeamSearch, GreedySearch, TokenRules
+from kilowit.parts.runtime import TokenFeed
 
 KEYS_MULTIPLE: Final = 16  # CUDA's attention kernels copy a mask whose last dimension is not a multiple of it
 CHECK_EVERY: Final = 4  # steps between two looks at what is finished on a GPU: each look waits for it
@@ -105,6 +106,16 @@ class DecodeBatch:
         if place == self.rules.last_step:
             return [True] * len(self.places)
         return list(self.search.done().tolist())
+
+    def tell(self, place: int, feed: TokenFeed) -> None:
+        """Hand on the tokens that are settled after this step; waits for the device. Let go what nobody wants."""
+        rows, counts = self.search.settled(place)
+        is_unwanted = [
+            not feed.tell(source, row[feed.num_told(source) : count])
+            for source, row, count in zip(self.places, rows.tolist(), counts.tolist(), strict=True)
+        ]
+        if any(is_unwanted):
+            self.search.stop(torch.tensor(is_unwanted, device=self.rules.device))
 
     def take(self, is_taken: Sequence[bool]) -> tuple[list[int], list[list[int]]]:
         """Return places and tokens of some sources."""

@@ -20,7 +20,7 @@ from kilowit.parts.fast_weights import read_decoder
 from kilowit.parts.model import LoadedModel, PositionLimits
 from kilowit.parts.padding import source_batch
 from kilowit.parts.pretrained import special_ids
-from kilowit.parts.runtime import GenerateOptions, OnDone
+from kilowit.parts.runtime import GenerateOptions, OnDone, OnTokens, TokenFeed
 from kilowit.parts.runtime_request import check_request
 from kilowit.parts.stock_generate import new_tokens
 
@@ -46,7 +46,11 @@ class BatchGenerator:
         self._pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
 
     def generate(
-        self, sources: Sequence[Sequence[int]], options: GenerateOptions, on_done: OnDone | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        options: GenerateOptions,
+        on_done: OnDone | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[list[int]]:
         """Return the new tokens of each source; see `kilowit.parts.runtime.TokenGenerator`.
 
@@ -57,12 +61,13 @@ class BatchGenerator:
         check_request(sources, options, self._limits, size)
         tokens = self.tokens
         written: list[list[int]] = [[] for _ in sources]
+        feed = TokenFeed(on_tokens, len(sources))
         with torch.inference_mode():
             rules = TokenRules(tokens, options, size, self.device)
             for places in self.plan_batches(sources, options):
-                for done, rows in self._decode([sources[i] for i in places], places, rules):
+                for done, rows in self._decode([sources[i] for i in places], places, rules, feed):
                     for place, row in zip(done, rows, strict=True):
-                        written[place] = new_tokens(row, tokens.end)
+                        written[place] = feed.finish(place, new_tokens(row, tokens.end))
                     if on_done is not None:
                         on_done(done)
         return written
@@ -96,7 +101,7 @@ class BatchGenerator:
         return caches + options.num_beams * vocabulary_size * 3 * FLOAT_BYTE
 
     def _decode(
-        self, sources: Sequence[Sequence[int]], places: Sequence[int], rules: TokenRules
+        self, sources: Sequence[Sequence[int]], places: Sequence[int], rules: TokenRules, feed: TokenFeed
     ) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Yield places and tokens of sources as they are finished."""
         is_graphed = self.device.type == "cuda" and len(sources) * rules.options.num_beams <= GRAPH_ROWS
@@ -108,6 +113,8 @@ class BatchGenerator:
         advance = graphed.advance if is_graphed else batch.advance
         for place in range(rules.options.max_new_tokens):
             advance(place)
+            if feed:
+                batch.tell(place, feed)
             if not batch.is_time_to_look(place):
                 continue
             is_finished = batch.finished(place)

@@ -149,6 +149,16 @@ class GreedySearch:
         """Return the tokens of each source [B, T], without the start token."""
         return self.written_BT[:, 1:]
 
+    def settled(self, place: int) -> tuple[Any, Any]:
+        """Return each source's tokens [B, T] after the step `place`, and how many no later step changes [B]."""
+        written_BT = self.written_BT[:, 1 : place + 2]
+        is_after_end_BT = self.rules.is_end(written_BT).cumsum(1) - self.rules.is_end(written_BT).long() > 0
+        return written_BT, (~is_after_end_BT).sum(1)
+
+    def stop(self, is_stopped_B: Any) -> None:
+        """Take some sources for finished."""
+        self.is_ended_B1 |= is_stopped_B[:, None]
+
 
 class BeamSearch:
     """The search of transformers 5: K running beams, K finished ones, candidates of both kinds in every step."""
@@ -247,6 +257,18 @@ class BeamSearch:
     def best(self) -> Any:
         """Return the tokens of the best finished beam of each source [B, T], without the start token."""
         return self.finished_BKT[:, 0, 1:]
+
+    def settled(self, place: int) -> tuple[Any, Any]:
+        """Return tokens [B, T] after the step `place`, and on how many all beams that may still win agree [B]."""
+        written_BKT, finished_BKT = self.written_BKT[:, :, 1 : place + 2], self.finished_BKT[:, :, 1 : place + 2]
+        first_B1T = written_BKT[:, :1]
+        is_agreed_BKT = (finished_BKT == first_B1T) | ~self.is_finished_BK[..., None]
+        is_agreed_BT = ((written_BKT == first_B1T) & is_agreed_BKT).all(1)
+        return first_B1T[:, 0], is_agreed_BT.long().cumprod(1).sum(1)
+
+    def stop(self, is_stopped_B: Any) -> None:
+        """Take some sources for finished."""
+        self.can_improve_B1 &= ~is_stopped_B[:, None]
 
 
 def _of_beams(written_BKT: Any, beams_BM: Any) -> Any:

@@ -24,6 +24,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 OnDone = Callable[[Sequence[int]], None]  # told which sources (their places in the call) have just been finished
+# Told a source's place and the tokens that go on its summary: settled, no later step takes them back. They come in
+# order; put together they are the source's row. Returns whether more are wanted: a source of which none are may be left
+# as it is.
+OnTokens = Callable[[int, Sequence[int]], bool]
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,11 @@ class TokenGenerator(Protocol):
     """A model in memory that writes tokens."""
 
     def generate(
-        self, sources: Sequence[Sequence[int]], options: GenerateOptions, on_done: OnDone | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        options: GenerateOptions,
+        on_done: OnDone | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[list[int]]:
         """Return the new tokens of each source, in order: no start token, no padding, the end token where reached.
 
@@ -63,5 +71,48 @@ class TokenGenerator(Protocol):
             sources: ids of each source's tokens, special tokens included.
             options: how to search.
             on_done: called as sources are finished, in whatever order.
+            on_tokens: called as tokens are settled, from the thread that computes: in a greedy search each as it is
+                chosen, in a beam search those on which all beams that may still win agree, or all at the end where the
+                runtime keeps its beams to itself.
         """
         ...
+
+
+class TokenFeed:
+    """Hands each source's tokens on, each once; what a runtime that has `on_tokens` tells its progress to.
+
+    Args:
+        on_tokens: None = nobody wants to be told.
+    """
+
+    def __init__(self, on_tokens: OnTokens | None, num_sources: int) -> None:
+        self._on_tokens = on_tokens
+        self._told: list[list[int]] = [[] for _ in range(num_sources if on_tokens else 0)]
+        self.unwanted: set[int] = set()  # places of which no more is wanted
+
+    def __bool__(self) -> bool:
+        return self._on_tokens is not None
+
+    def num_told(self, place: int) -> int:
+        """Return how many tokens of a source have been handed on."""
+        return len(self._told[place])
+
+    def tell(self, place: int, tokens: Sequence[int]) -> bool:
+        """Hand on further tokens of a source; return whether more are wanted."""
+        if self._on_tokens is None or place in self.unwanted:
+            return self._on_tokens is None
+        if tokens:
+            self._told[place].extend(tokens)
+            if not self._on_tokens(place, tokens):
+                self.unwanted.add(place)
+        return place not in self.unwanted
+
+    def finish(self, place: int, row: list[int]) -> list[int]:
+        """Hand on what is left of a finished row; return the row, or what was told of it if no more was wanted."""
+        if self._on_tokens is None:
+            return row
+        told = self._told[place]
+        if place not in self.unwanted:
+            assert row[: len(told)] == told, "what was told of a summary has been taken back"
+            self.tell(place, row[len(told) :])
+        return told

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, GenerationMixin, StoppingCriteria, StoppingCriteriaList
 
 from kilowit.parts.model import LoadedModel
 from kilowit.parts.padding import source_batch
 from kilowit.parts.pretrained import special_ids
-from kilowit.parts.runtime import GenerateOptions, OnDone
+from kilowit.parts.runtime import GenerateOptions, OnDone, OnTokens, TokenFeed
 from kilowit.parts.runtime_request import check_request
 
 
@@ -38,6 +38,7 @@ def write_batches(
     batch_size: int,
     pad_token_id: int,
     synchronize: Callable[[], None] = lambda: None,
+    feed: TokenFeed | None = None,
 ) -> Iterator[WrittenBatch]:
     """Yield batches as they are written, longest sources first: what does not fit fails at once.
 
@@ -45,17 +46,36 @@ def write_batches(
         model: an encoder-decoder on its device, in evaluation mode.
         config: `transformers.GenerationConfig`.
         synchronize: waits for the device, so that a batch's wall time is its own.
+        feed: told the tokens of a greedy search as they are chosen; a beam search keeps its own to the end.
     """
+    does_tell = bool(feed) and config.num_beams == 1 and isinstance(model, GenerationMixin)
     order = sorted(range(len(sources)), key=lambda i: -len(sources[i]))
     for start in range(0, len(sources), batch_size):
         places = order[start : start + batch_size]
         began = time.perf_counter()
         inputs = source_batch([sources[i] for i in places], pad_token_id)
-        ids_BT = model.generate(**{k: v.to(model.device) for k, v in inputs.items()}, generation_config=config)
+        end_ids = end_token_ids(config)
+        watch = {"stopping_criteria": StoppingCriteriaList([_Teller(feed, places, end_ids)])} if does_tell else {}
+        inputs = {name: value.to(model.device) for name, value in inputs.items()}
+        ids_BT = model.generate(**inputs, **watch, generation_config=config)
         synchronize()
         wall_second = time.perf_counter() - began
-        end_ids = end_token_ids(config)
         yield WrittenBatch(places, [new_tokens(row[1:], end_ids) for row in ids_BT.tolist()], wall_second)
+
+
+class _Teller(StoppingCriteria):  # type: ignore[misc]
+    """Called by `generate` after each token of a greedy search: hands it on, and stops what nobody wants."""
+
+    def __init__(self, feed: Any, places: Sequence[int], end_ids: Sequence[int]) -> None:
+        self.feed, self.places, self.end_ids = feed, places, end_ids
+        self.is_over = [False] * len(places)
+
+    def __call__(self, input_ids: Any, scores: Any, **others: Any) -> Any:
+        for index, token in enumerate(input_ids[:, -1].tolist()):
+            if not self.is_over[index]:  # what follows an end is padding
+                is_wanted = self.feed.tell(self.places[index], [token])
+                self.is_over[index] = token in self.end_ids or not is_wanted
+        return torch.tensor(self.is_over, device=input_ids.device)
 
 
 def new_tokens(row: Sequence[int], end_ids: Sequence[int]) -> list[int]:
@@ -107,7 +127,11 @@ class StockGenerator:
         self.loaded = loaded
 
     def generate(
-        self, sources: Sequence[Sequence[int]], options: GenerateOptions, on_done: OnDone | None = None
+        self,
+        sources: Sequence[Sequence[int]],
+        options: GenerateOptions,
+        on_done: OnDone | None = None,
+        on_tokens: OnTokens | None = None,
     ) -> list[list[int]]:
         """Return the new tokens of each source; see `kilowit.parts.runtime.TokenGenerator`.
 
@@ -117,14 +141,20 @@ class StockGenerator:
         model, family = self.loaded.model, self.loaded.family
         check_request(sources, options, family.position_limits(model.config.to_dict()), model.config.vocab_size)
         written: list[list[int]] = [[] for _ in sources]
+        feed = TokenFeed(on_tokens, len(sources))
         config = search_config(model, options)
         with torch.inference_mode(), _without_own_settings(model):
             batches = write_batches(
-                model, sources, config=config, batch_size=options.batch_size, pad_token_id=config.pad_token_id
+                model,
+                sources,
+                config=config,
+                batch_size=options.batch_size,
+                pad_token_id=config.pad_token_id,
+                feed=feed,
             )
             for batch in batches:
                 for place, tokens in zip(batch.places, batch.tokens, strict=True):
-                    written[place] = tokens
+                    written[place] = feed.finish(place, tokens)
                 if on_done is not None:
                     on_done(batch.places)
         return written

@@ -8,6 +8,7 @@ imports nothing. `kilowit.parts.summarizer_folder` makes both files from a folde
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ _SPACED: Final = (
     (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"),
     (" 've", "'ve"), (" 're", "'re"),
 )  # fmt: skip
+# The end of a text that those replacements may still change: its last word, and every "n" and "'" alone before it.
+_OPEN_END: Final = re.compile(r"(?:\s+[n'](?=\s))*\s+\S*$|^\S*$")
+_HALF_CHARACTER: Final = "\ufffd"  # what a byte-level vocabulary decodes to while bytes of a character are missing
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,13 @@ class TextCodec:
         """Return the text of each row of ids, special tokens and outer white space left out."""
         texts = self.tokenizer.decode_batch([list(row) for row in rows], skip_special_tokens=True)
         return [self._cleaned(text).strip() for text in texts]
+
+    def decode_begun(self, row: Sequence[int]) -> str:
+        """Return what is certain of the text of a row that is still being written: no further token changes it."""
+        text: str = self.tokenizer.decode(list(row), skip_special_tokens=True)
+        if self.manifest.cleans_up_spaces and (end := _OPEN_END.search(text)):
+            text = text[: end.start()]
+        return self._cleaned(text).lstrip().rstrip(_HALF_CHARACTER).rstrip()
 
     def write(self, folder: Path) -> None:
         """Leave manifest and tokenizer in a folder."""

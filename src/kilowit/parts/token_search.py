@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from kilowit.parts.runtime import GenerateOptions, OnDone
+from kilowit.parts.runtime import GenerateOptions, OnDone, OnTokens, TokenFeed
 from kilowit.parts.text_codec import SpecialIds
 
 IMPOSSIBLE: Final = np.float32(-1.0e9)  # score of what may not be chosen, as in transformers
@@ -56,16 +56,19 @@ def search_sources(
     special: SpecialIds,
     options: GenerateOptions,
     on_done: OnDone | None = None,
+    on_tokens: OnTokens | None = None,
 ) -> list[list[int]]:
     """Return the new tokens of each source, in order; see `kilowit.parts.runtime.TokenGenerator`."""
+    feed = TokenFeed(on_tokens, len(sources))
     written: list[list[int]] = [[] for _ in sources]
     order = sorted(range(len(sources)), key=lambda place: -len(sources[place]))
     search = _beam if options.num_beams > 1 else _greedy
     for first in range(0, len(order), options.batch_size):
         places = order[first : first + options.batch_size]
         ids_AS, mask_AS = pad([sources[place] for place in places], special.pad)
-        for index, tokens in enumerate(search(encode(ids_AS, mask_AS), len(places), special, options)):
-            written[places[index]] = tokens
+        steps = encode(ids_AS, mask_AS)
+        for place, tokens in zip(places, search(steps, places, special, options, feed), strict=True):
+            written[place] = feed.finish(place, tokens)
         if on_done is not None:
             on_done(places)
     return written
@@ -82,7 +85,10 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, Any]:
     return ids_AS, mask_AS
 
 
-def _greedy(model: StepModel, num_sources: int, special: SpecialIds, options: GenerateOptions) -> list[list[int]]:
+def _greedy(
+    model: StepModel, places: Sequence[int], special: SpecialIds, options: GenerateOptions, feed: TokenFeed
+) -> list[list[int]]:
+    num_sources = len(places)
     written: list[list[int]] = [[] for _ in range(num_sources)]
     places_A = np.arange(num_sources)  # of the sources held
     parents_A = places_A
@@ -93,7 +99,10 @@ def _greedy(model: StepModel, num_sources: int, special: SpecialIds, options: Ge
         _constrain(logits_AV, ids_AL, num_written, special, options)
         tokens_A = logits_AV.argmax(axis=1)
         for index in np.flatnonzero(open_A):
-            written[places_A[index]].append(int(tokens_A[index]))
+            token = int(tokens_A[index])
+            written[places_A[index]].append(token)
+            if feed and not feed.tell(places[places_A[index]], [token]):
+                open_A[index] = False
         open_A &= ~_is_end(tokens_A, special)
         if not open_A.any():
             break
@@ -139,8 +148,10 @@ class _Beams:
         self.ended_ids = [self.ended_ids[index] for index in kept_A]
 
 
-def _beam(model: StepModel, num_sources: int, special: SpecialIds, options: GenerateOptions) -> list[list[int]]:
-    num_beams = options.num_beams
+def _beam(
+    model: StepModel, places: Sequence[int], special: SpecialIds, options: GenerateOptions, feed: TokenFeed
+) -> list[list[int]]:
+    num_sources, num_beams = len(places), options.num_beams
     written: list[list[int]] = [[] for _ in range(num_sources)]
     beams = _Beams.start(num_sources, num_beams, special.decoder_start)
     parents_R = np.arange(num_sources)
@@ -158,6 +169,8 @@ def _beam(model: StepModel, num_sources: int, special: SpecialIds, options: Gene
         parents_R = (sources_A1 if is_first else sources_A1 * num_beams + came_from_AK).ravel()
         if is_first:
             parents_R = np.repeat(sources_A1.ravel(), num_beams)
+        if feed:
+            _tell_settled(beams, places, feed)
         for index in np.flatnonzero(~beams.open_A):
             written[beams.places_A[index]] = beams.ended_ids[index][0]
         if not beams.open_A.any():
@@ -170,6 +183,26 @@ def _beam(model: StepModel, num_sources: int, special: SpecialIds, options: Gene
     for place, ended in zip(beams.places_A, beams.ended_ids, strict=True):
         written[place] = ended[0]
     return written
+
+
+def _tell_settled(beams: _Beams, places: Sequence[int], feed: TokenFeed) -> None:
+    """Hand on the tokens on which all beams agree, those that go on and those that have ended: one of them wins."""
+    for index in np.flatnonzero(beams.open_A):
+        place = places[beams.places_A[index]]
+        num_told = feed.num_told(place)
+        rows_KL = beams.ids_AKL[index, :, 1 + num_told :]
+        num_agreed = _num_agreed((rows_KL == rows_KL[0]).all(axis=0))
+        for ended, is_there in zip(beams.ended_ids[index], beams.ended_AK[index], strict=True):
+            if is_there:
+                rest = np.array(ended[num_told : num_told + num_agreed])
+                num_agreed = _num_agreed(rest == rows_KL[0, : len(rest)])
+        if not feed.tell(place, rows_KL[0, :num_agreed].tolist()):
+            beams.open_A[index] = False
+
+
+def _num_agreed(is_agreed_L: Any) -> int:
+    """Return how many places there are before the first that differs."""
+    return int(is_agreed_L.argmin()) if not is_agreed_L.all() else len(is_agreed_L)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from __future__ import annotations
 from kilowit.report.compare import Comparison, compare
 from kilowit.report.contents import Contents, contents_of
 from kilowit.report.findings import Finding
-from kilowit.report.write import Answer, ReportFiles, answer, write_report
+from kilowit.report.write import Answer, ReportFiles, answer, write_report, write_serving_report
 
 __all__ = [
     "Answer",
@@ -22,4 +22,5 @@ __all__ = [
     "compare",
     "contents_of",
     "write_report",
+    "write_serving_report",
 ]

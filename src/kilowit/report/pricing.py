@@ -6,7 +6,7 @@ Both are linear in energy and time, so a sum is priced once. Every factor used i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -51,6 +51,10 @@ _NO_MACHINE: Final = "machine unknown: name it with --machine or factors.machine
 class Pricing:
     """Prices the runs of one report. `region`, `machine` and `pue` override what the records say.
 
+    Args:
+        records: the runs.
+        others: region, machine and PUE, as a study writes them, of whatever else is priced.
+
     Raises:
         PartError: the region or machine that was asked for is unknown.
     """
@@ -62,6 +66,7 @@ class Pricing:
         region: str | None = None,
         machine: str | None = None,
         pue: float | None = None,
+        others: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         """Check what was asked for, and note in which places the records are priced."""
         self._asked = Place(region, machine, pue)
@@ -70,11 +75,15 @@ class Pricing:
         factors.carbon(region)
         if machine is not None and factors.machine(machine) is None:
             raise PartError(f'no machine "{machine}"', hint=near_name_hint(machine, factors.machines()))
-        self._places = tuple(dict.fromkeys(self.place(record) for record in records))
+        found = [*(self.place(record) for record in records), *(self.place_of(own) for own in others)]
+        self._places = tuple(dict.fromkeys(found))
 
     def place(self, record: Record) -> Place:
         """Return where a record is priced."""
-        own = record.cell.get("factors") or {}
+        return self.place_of(record.cell.get("factors") or {})
+
+    def place_of(self, own: Mapping[str, Any]) -> Place:
+        """Return where something is priced that has a region, machine and PUE of its own."""
         key = (own.get("region"), own.get("machine"), own.get("pue"))
         if key not in self._place_of_asked:
             region = self._asked.region or self._known_region(key[0])
@@ -101,9 +110,12 @@ class Pricing:
 
     def signature(self, record: Record) -> str:
         """Return the measurement signature of a record with what priced it."""
-        place = self.place(record)
+        return self.signature_at(self.place(record), record.measurement_signature)
+
+    def signature_at(self, place: Place, measured: str | None) -> str:
+        """Return how something was measured with what prices it."""
         grid, overhead = _grid(place), _overhead(place)
-        measured = record.measurement_signature or "energy|not recorded"
+        measured = measured or "energy|not recorded"
         head, version = (measured, "") if "|v:" not in measured else measured.rsplit("|v:", 1)
         priced = f"pue:{overhead.value:g}|grid:{grid.id.removeprefix('carbon:').removeprefix('grid:')}"
         return f"{head}|{priced}" + (f"|v:{version}" if version else "")

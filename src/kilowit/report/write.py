@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from kilowit.endpoint.folder import read_serving_folder
 from kilowit.errors import StoreError
 from kilowit.record import Record
 from kilowit.report.contents import Contents, contents_of
+from kilowit.report.endpoint import serving_contents
 from kilowit.report.findings import DatasetAnswer, Finding
 from kilowit.report.life_cycles import Changes
 from kilowit.report.markup import standalone
@@ -99,6 +101,36 @@ def write_report(
         maintenance=maintenance,
     )
     return _write(contents, Path(folder))
+
+
+def write_serving_report(
+    serving: str | Path,
+    folder: str | Path | None = None,
+    *,
+    region: str | None = None,
+    machine: str | None = None,
+    pue: float | None = None,
+    title: str | None = None,
+    generated_at: datetime | None = None,
+) -> ReportFiles:
+    """Write the report of a server, from its ledger and books alone: the bill by hour, by model and by client.
+
+    Args:
+        serving: the folder that `kilowit serve` keeps its books in; the server may still run.
+        folder: where to write; None = ``report`` in it.
+        region: prices all of it there instead of where the server was told that it runs.
+        machine: prices all of it on this VM.
+        pue: overrides the region's.
+        title: None = the names of the models.
+        generated_at: the date that the report shows; None = now.
+
+    Raises:
+        PartError: the region or machine asked for is unknown.
+        StoreError: there are no books or no ledger, or the report cannot be written.
+    """
+    read = read_serving_folder(serving)
+    contents = serving_contents(read, region=region, machine=machine, pue=pue, title=title, generated_at=generated_at)
+    return _write(contents, Path(serving) / "report" if folder is None else Path(folder))
 
 
 def answer(records: Sequence[Record], *, predictions: Mapping[str, Path] | None = None) -> Answer:

@@ -27,6 +27,7 @@ from kilowit.parts.summarizer_folder import describe, open_codec
 from kilowit.parts.text_codec import TextCodec
 from kilowit.serving.folder import export_folder, precision_of
 from kilowit.serving.source import DEFAULT_RUNTIME, Source, find_source, generate_options, predict_settings
+from kilowit.serving.text_stream import TextStream
 from kilowit.settings import RuntimeSettings
 
 Device = Literal["cpu", "cuda"]
@@ -79,22 +80,41 @@ class Summarizer:
         return [written.text for written in self.write(documents)]
 
     def write(
-        self, documents: Sequence[str], options: GenerateOptions | None = None, on_done: OnDone | None = None
+        self,
+        documents: Sequence[str],
+        options: GenerateOptions | None = None,
+        on_done: OnDone | None = None,
+        on_text: Callable[[int, str], object] | None = None,
     ) -> list[Written]:
         """Summarize documents and return text and tokens of each, in order.
 
         Args:
             options: how to search; None = the summarizer's own.
             on_done: told the places of documents as they are finished.
+            on_text: told a document's place and the next piece of its summary as it is written; put together, the
+                pieces are its text. `kilowit.parts.runtime.TokenGenerator` says how early they come.
 
         Raises:
             PartError: as `summarize`.
+
+        Example:
+            >>> summarizer.write([text], on_text=lambda place, piece: print(piece, end=""))  # doctest: +SKIP
         """
         if not documents:
             return []
         sources = self.codec.encode(documents)
-        rows = self.generator.generate(sources, options or self.options, on_done)
+        streams = [TextStream(self.codec) for _ in sources] if on_text else []
+
+        def tell(place: int, tokens: Sequence[int]) -> bool:
+            if on_text is not None and (piece := streams[place].add(tokens)):
+                on_text(place, piece)
+            return True
+
+        rows = self.generator.generate(sources, options or self.options, on_done, tell if on_text else None)
         texts = self.codec.decode(rows)
+        for place, stream in enumerate(streams):
+            if on_text is not None and (piece := stream.finish(texts[place])):
+                on_text(place, piece)
         return [Written(t, row, len(s)) for t, row, s in zip(texts, rows, sources, strict=True)]
 
     def close(self) -> None:

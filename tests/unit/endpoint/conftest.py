@@ -10,17 +10,11 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tiny_exports: Path) -> Path:
     """A BART of two layers with random weights, exported for ONNX Runtime."""
-    for package in ("torch", "onnx", "onnxruntime", "fastapi", "prometheus_client", "httpx2"):
+    for package in ("fastapi", "prometheus_client", "httpx2"):
         pytest.importorskip(package)
-    from kilowit.serving.folder import export_folder
-    from kilowit.settings import RuntimeSettings
-    from tiny_summarizer import write_model
-
-    folder = tmp_path_factory.mktemp("endpoint")
-    export_folder(write_model(folder / "model"), folder / "exported", RuntimeSettings(name="onnxruntime"))
-    return folder / "exported"
+    return tiny_exports / "onnxruntime"
 
 
 @pytest.fixture(scope="session")

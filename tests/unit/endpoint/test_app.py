@@ -39,15 +39,90 @@ def test_the_summary_is_what_the_summarizer_writes(client: Any, engine: Any) -> 
     assert told["model"] == "twin"
 
 
-def test_a_stream_ends_with_the_whole_answer(client: Any) -> None:
-    response = ask(client, text=[ENGLISH, "x"], stream=True)
+def streamed(response: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return the events of a stream."""
     assert response.headers["content-type"].startswith("text/event-stream")
     events = [re.fullmatch(r"event: (\w+)\ndata: (.*)", part) for part in response.text.strip().split("\n\n")]
-    named = [(event[1], json.loads(event[2])) for event in events if event is not None]
-    assert len(named) == len(events)
-    assert [name for name, _ in named if name != "progress"] == ["accepted", "summary", "summary", "done"]
-    assert named[-1][1]["bill"]["energy_joule"] > 0
-    assert [s["text"] for s in named[-1][1]["summaries"]] == [e["text"] for n, e in named if n == "summary"]
+    return [(event[1], json.loads(event[2])) for event in events if event is not None]
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_stream_grows_to_the_summaries_and_ends_with_the_whole_answer(client: Any, num_beams: int) -> None:
+    documents = [ENGLISH, "x", "key list value of the return key"]
+    named = streamed(ask(client, text=documents, stream=True, num_beams=num_beams, max_new_tokens=12))
+    assert named[0][0] == "accepted" and named[-1][0] == "done"
+    assert {name for name, _ in named} <= {"accepted", "progress", "text", "summary", "done"}
+    told = named[-1][1]
+    whole = [summary["text"] for summary in told["summaries"]]
+    assert whole == [
+        s["text"] for s in ask(client, text=documents, num_beams=num_beams, max_new_tokens=12).json()["summaries"]
+    ]
+    for place, text in enumerate(whole):
+        pieces = [e["text"] for name, e in named if name == "text" and e["index"] == place]
+        assert "".join(pieces) == text and all(pieces)
+        assert [e["text"] for name, e in named if name == "summary" and e["index"] == place] == [text]
+    assert told["bill"]["energy_joule"] > 0
+    assert 0 < told["time_to_first_token_second"] <= told["latency_second"]
+    assert ask(client, text="x").json()["time_to_first_token_second"] is None
+    counted = client.get("/metrics").text
+    assert 'kilowit_time_to_first_token_seconds_count{model="tiny"}' in counted
+
+
+def test_a_client_that_leaves_its_stream_is_written_for_no_further(engine: Any) -> None:
+    import asyncio
+
+    from kilowit.endpoint.app import create_app
+    from kilowit.endpoint.desk import Asked, Desk
+    from kilowit.endpoint.token_queue import Bell, TokenQueue
+
+    class Leaves(TokenQueue):
+        job: Any = None
+
+        def put(self, tokens: Any) -> None:
+            super().put(tokens)
+            self.job.is_gone = True
+
+    async def one_leaves() -> list[Any]:
+        desk = Desk(engine, engine.settings)
+        search = {"num_beams": 1, "max_new_tokens": 12, "min_new_tokens": 12}
+        jobs = await desk.submit(Asked(request_id="a", texts=[ENGLISH, ENGLISH], search=search))
+        jobs[0].tokens = Leaves(Bell())
+        jobs[0].tokens.job = jobs[0]
+
+        async def never() -> bool:
+            return False
+
+        return await desk.answers(jobs, never)
+
+    async def goes_away() -> list[bytes]:
+        sent: list[bytes] = []
+        has_text = asyncio.Event()
+        body = [{"type": "http.request", "body": json.dumps({"text": ENGLISH, "stream": True}).encode()}]
+
+        async def receive() -> Any:
+            if body:
+                return body.pop()
+            await has_text.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message.get("body", b""))
+            if sent[-1].startswith(b"event: text"):
+                has_text.set()
+                await asyncio.sleep(10)  # until it is cancelled: a stream of few tokens would be over before
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/summarize", "query_string": b"", "headers": []}
+        await create_app(engine, engine.settings)(scope, receive, send)
+        return sent
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.queue, "batch_wait_second", 0.2)  # so that both are in one batch, found with their tokens
+        left, stayed = asyncio.run(one_leaves())
+    assert (left.num_output_tokens, stayed.num_output_tokens) == (1, 12)
+    assert left.cost.joule < stayed.cost.joule
+    sent = asyncio.run(goes_away())
+    assert not any(part.startswith(b"event: done") for part in sent)
+    assert engine.num_watchers == 0
 
 
 @pytest.mark.parametrize(
@@ -159,7 +234,14 @@ def test_the_open_inference_protocol_answers_with_tensors(client: Any) -> None:
     told = client.post("/v2/models/tiny/infer", json={"id": "7", "inputs": [tensor]}).json()
     named = {output["name"]: output for output in told["outputs"]}
     assert (told["id"], named["summary"]["shape"], len(named["summary"]["data"])) == ("7", [2, 1], 2)
-    assert all(joule > 0 for joule in named["energy_joules"]["data"])
+    lows, likely, highs = (named[f"energy_joules{end}"]["data"] for end in ("_low", "", "_high"))
+    assert all(0 < low <= joule <= high for low, joule, high in zip(lows, likely, highs, strict=True))
+    said = told["parameters"]
+    assert said["energy_joules"] == pytest.approx(sum(likely), rel=1e-4)
+    assert said["energy_joules_low"] <= said["energy_joules"] <= said["energy_joules_high"]
+    assert said["co2e_grams_low"] < said["co2e_grams"] < said["co2e_grams_high"]
+    assert (said["energy_source"], said["energy_basis"]) == ("rapl", "measured")
+    assert all(isinstance(value, str | float | int) for value in said.values())
 
 
 @pytest.mark.parametrize(

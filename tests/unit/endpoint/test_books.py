@@ -57,3 +57,22 @@ def test_clients_beyond_those_that_are_told_apart_are_booked_together(tmp_path: 
     assert len(by_client) == 257
     assert by_client["(other)"].num_documents == 44
     assert sum(amount.joule for amount in by_client.values()) == pytest.approx(300 * 80.0)
+
+
+def test_what_was_refused_is_booked_on_its_client_and_read_again(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    for client in ("news", "news", ""):
+        books.count_refusal("tiny", client)
+    books.book_refusals()
+    books.count_refusal("tiny", "late")
+    books.close()
+    by_client = Books(tmp_path).sums(of=lambda account: account.client)
+    assert {client: amount.num_refused for client, amount in by_client.items()} == {"news": 2, "": 1, "late": 1}
+
+
+def test_a_session_is_noted_and_no_account(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    books.book_session({"models": {}, "region": "country/FR", "machine": None, "pue": 1.1})
+    books.close()
+    again = Books(tmp_path)
+    assert again.accounts == {} and again.num_unreadable_lines == 0

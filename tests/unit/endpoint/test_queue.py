@@ -45,12 +45,20 @@ def test_a_batch_holds_no_more_than_it_may() -> None:
     assert [len(queue.take()) for _ in range(3)] == [3, 2, 0]
 
 
-def test_a_batch_holds_the_oldest_and_those_nearest_to_it_in_length() -> None:
+def test_a_batch_holds_the_oldest_and_the_batches_of_a_request_are_those_that_sorting_it_would_cut() -> None:
     clock = VirtualClock()
-    queue = queue_of(clock, max_batch_size=2)
-    jobs = [job(clock, length=length) for length in (50, 10, 90, 52, 12)]
-    queue.put(jobs)
-    assert [queue.take() for _ in range(3)] == [[jobs[0], jobs[3]], [jobs[1], jobs[4]], [jobs[2]]]
+    queue = queue_of(clock, max_waiting=12, max_batch_size=4)
+    lengths = (50, 10, 90, 52, 12, 95, 11, 13, 93, 51, 49, 91)
+    queue.put([job(clock, length=length) for length in lengths])
+    batches = [[len(one.source) for one in queue.take()] for _ in range(3)]
+    assert batches == [[52, 51, 50, 49], [13, 12, 11, 10], [95, 93, 91, 90]]  # no document is padded by more than 5
+
+
+def test_a_document_that_is_left_over_by_length_takes_others_along() -> None:
+    clock = VirtualClock()
+    queue = queue_of(clock, max_batch_size=4)
+    queue.put([job(clock, length=length) for length in (1, 90, 80, 70, 60)])
+    assert [[len(one.source) for one in queue.take()] for _ in range(2)] == [[80, 70, 60, 1], [90]]
 
 
 def test_too_many_that_wait_are_refused_with_the_time_until_there_is_room() -> None:
@@ -81,6 +89,17 @@ def test_a_free_server_tries_however_slow_it_once_was() -> None:
     queue.learn("a", second=100.0, num_documents=1)
     queue.put([job(clock, within=1.0)])
     assert len(queue.take()) == 1
+
+
+def test_quick_documents_are_taken_in_more_than_one_batch_so_that_the_meter_reads_less_often() -> None:
+    clock = VirtualClock()
+    queue = queue_of(clock)
+    queue.learn("a", second=0.04, num_documents=4)  # 10 ms each: 12 take no more than 0.15 s
+    queue.put([job(clock) for _ in range(10)])
+    assert len(queue.take()) == 10
+    queue.learn("a", second=4.0, num_documents=4)
+    queue.put([job(clock) for _ in range(10)])
+    assert len(queue.take()) == 4
 
 
 def test_who_waited_too_long_is_told_so_and_not_computed() -> None:

@@ -47,6 +47,18 @@ def test_summaries_come_in_the_order_of_the_documents(model_folder: Path) -> Non
     assert len(set(together)) > 1
 
 
+def test_summaries_are_told_in_pieces_as_they_are_written(model_folder: Path) -> None:
+    pieces: list[tuple[int, str]] = []
+    with kilowit.load_summarizer(model_folder, num_beams=1) as summarizer:
+        written = summarizer.write(DOCUMENTS, on_text=lambda place, piece: pieces.append((place, piece)))
+        assert [w.text for w in written] == summarizer.summarize(DOCUMENTS)
+    assert len(pieces) > len(DOCUMENTS)
+    assert all(piece for _, piece in pieces)
+    assert ["".join(piece for told, piece in pieces if told == place) for place in range(len(DOCUMENTS))] == [
+        w.text for w in written
+    ]
+
+
 def test_options_of_the_call_go_before_those_of_the_model(model_folder: Path) -> None:
     with kilowit.load_summarizer(model_folder, num_beams=1, max_new_tokens=3, max_source_tokens=6) as summarizer:
         (written,) = summarizer.write(DOCUMENTS[:1])

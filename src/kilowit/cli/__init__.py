@@ -111,6 +111,9 @@ def run(
     overrides: Overrides = [],  # noqa: B006
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report at the end.")] = False,
+    executor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where cells run; `kilowit parts executors` lists them.")
+    ] = None,
 ) -> None:
     """Run the cells of a study that are not done yet, then report. Ctrl-C is safe; the same command resumes.
 
@@ -118,7 +121,9 @@ def run(
     """
     from kilowit.cli import running
 
-    raise typer.Exit(running.run(study, store, overrides, retry_failed=retry_failed, with_report=not no_report))
+    chosen = [] if executor is None else [f"executor={executor}"]
+    code = running.run(study, store, [*chosen, *overrides], retry_failed=retry_failed, with_report=not no_report)
+    raise typer.Exit(code)
 
 
 @app.command()

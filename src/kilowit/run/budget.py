@@ -94,7 +94,13 @@ class Expected:
     most: Spending
 
 
-def refusal(study: Study, cell: Cell, records: Sequence[Record], forecast: Forecast | None) -> str | None:
+def refusal(
+    study: Study,
+    cell: Cell,
+    records: Sequence[Record],
+    forecast: Forecast | None,
+    beside: Sequence[Cell] = (),
+) -> str | None:
     """Say which limit the cell would pass, or return None if it may start.
 
     Args:
@@ -102,9 +108,10 @@ def refusal(study: Study, cell: Cell, records: Sequence[Record], forecast: Forec
         cell: the next cell.
         records: all records of the store; those of the study count as spent.
         forecast: what the plan says of a cell that was never run.
+        beside: cells that run now, which count in full.
     """
     own = [record for record in records if record.study_name == study.name]
-    return passed_limit(study.budget, own, [cell], records, forecast)
+    return passed_limit(study.budget, own, [cell, *beside], records, forecast)
 
 
 def passed_limit(

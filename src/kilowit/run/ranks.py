@@ -9,11 +9,9 @@ in a collective, or be ended by torchrun.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -24,15 +22,17 @@ from typing import Any, Final
 
 from kilowit.cell import Cell
 from kilowit.errors import KilowitError, StoreError
+from kilowit.parts.executor import Loss, is_stop_asked, worker_command
 from kilowit.parts.method import plan_settings
 from kilowit.parts.sensor import Sensor, default_sensors
 from kilowit.parts.sensors.host import HostSensor
 from kilowit.run.ending import Cause, Ending, cause_of, count_oom_kills
-from kilowit.run.executor_local import worker_command
 from kilowit.run.failure import Failure
+from kilowit.run.node import end_with
 from kilowit.run.recover import close_run
 from kilowit.store import RunFolder
 
+ENDED_BY_SIGNAL: Final = ("interrupted", "preempted")
 VARIABLE: Final = "KILOWIT_RANKS"  # the temporary folder; set in ranks alone
 LOOK_SECOND: Final = 0.05
 ECHO_SECOND: Final = 5.0  # how long the first rank waits to hear of a cause elsewhere
@@ -43,7 +43,6 @@ _ECHOES: Final = (
     "Connection closed by peer", "Connection reset by peer", "Broken pipe", "DistNetworkError", "DistStoreError",
     "gloo", "Gloo", "NCCL",
 )  # fmt: skip
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -110,15 +109,12 @@ class Rank:
     def begin(self) -> None:
         """Leave word that this rank lives, and see to it that it does not outlive the launcher."""
         assert self.folder is not None
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != int((self.folder / "launcher").read_text(encoding="ascii")):
-                os._exit(1)  # it died while we were born
+        end_with(int((self.folder / "launcher").read_text(encoding="ascii")))
         _write(self._file(self.number), {"pid": os.getpid(), "ended": False})
 
     def cause_of(self, own: Failure) -> Failure:
         """Return the failure that began it all: another rank's, if ours can be its echo."""
-        is_echo = own.kind == "interrupted" or (own.kind == "error" and _is_echo(own.message))
+        is_echo = own.kind in ENDED_BY_SIGNAL or (own.kind == "error" and _is_echo(own.message))
         if self.folder is None or not is_echo:
             return own
         end = time.monotonic() + (ECHO_SECOND if own.kind == "error" else 0.0)
@@ -135,7 +131,7 @@ class Rank:
         if word is None:
             return None
         here = f"rank {number} of {self.num_ranks}"
-        if "kind" in word and word["kind"] not in ("interrupted",) and not _is_echo(word["message"]):
+        if "kind" in word and word["kind"] not in ENDED_BY_SIGNAL and not _is_echo(word["message"]):
             return Failure(word["kind"], f"{here}: {word['message']}")
         if not word["ended"] and not _is_alive(word["pid"]):
             return Failure("killed", f"{here} died of a signal and left no reason")
@@ -206,7 +202,9 @@ def _torchrun(folder: RunFolder, num_processes: int, words: Path) -> Ending:
         for number in _HANDLED:
             signal.signal(number, signal.SIG_IGN)
         _wait_for(words)  # a second signal cuts torchrun's own waiting short
-        return Ending(-int(error.sigval), "interrupted")
+        if is_stop_asked(folder.path):
+            return Ending(-int(error.sigval), "interrupted")
+        return Ending(0, loss=Loss("preempted", f"its machine was taken away: {error.sigval.name}"))
     return Ending(0)
 
 

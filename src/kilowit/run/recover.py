@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from kilowit.errors import StoreError
@@ -9,20 +10,21 @@ from kilowit.meter import MeterResult, read_ledger
 from kilowit.record import Record
 from kilowit.run.ending import Cause
 from kilowit.run.ledger_tail import LedgerTail
-from kilowit.store import RunFolder, Store
+from kilowit.store import RunFolder
 
 LOST = Cause("lost", "the worker is gone, and nobody saw it end")
 
 
-def close_dead_runs(store: Store) -> list[Record]:
-    """Close every run folder that has no record and no living worker; return the records written.
+def close_dead_runs(folders: Iterable[RunFolder]) -> list[Record]:
+    """Close every run folder whose worker is gone; return the records written.
 
+    A folder that an executor sent elsewhere is closed whatever it looks like: give those alone that it has disowned.
     Call it while holding the machine: then no worker of this machine can be between birth and lock.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    return [close_run(folder, LOST) for folder in store.unfinished() if not folder.is_running]
+    return [close_run(folder, LOST) for folder in folders if folder.is_away or not folder.is_running]
 
 
 def close_run(folder: RunFolder, cause: Cause) -> Record:

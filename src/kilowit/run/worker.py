@@ -21,11 +21,13 @@ from kilowit import factors
 from kilowit.cell import Cell
 from kilowit.errors import StoreError
 from kilowit.meter import Meter, MeterResult
+from kilowit.parts.executor import is_stop_asked
 from kilowit.record import PhaseFigures, Record
 from kilowit.run import phases, ranks
 from kilowit.run.compress import compress
 from kilowit.run.environment import describe_environment
 from kilowit.run.failure import Failure, Stopped, classify
+from kilowit.run.node import held_for
 from kilowit.run.phases import CellRun
 from kilowit.run.ranks import Rank
 from kilowit.run.score import score
@@ -49,12 +51,24 @@ def main(run_dir: Path) -> int:
     folder = RunFolder(run_dir.resolve())
     cell = Cell.from_dict(folder.cell, place=str(folder.cell_path))
     rank = ranks.current()
-    if rank is ranks.ALONE and (num_processes := ranks.num_processes_of(cell)) is not None:
-        return ranks.launch(folder, num_processes)
+    if rank is not ranks.ALONE:
+        return run_cell(folder, cell, rank)
+    with held_for(folder):
+        if (num_processes := ranks.num_processes_of(cell)) is not None:
+            return ranks.launch(folder, num_processes)
+        return run_cell(folder, cell, rank)
+
+
+def run_cell(folder: RunFolder, cell: Cell, rank: Rank) -> int:
+    """Run a cell as one of its ranks, or alone; return as `main` does, but 1 for a rank of a cell that failed.
+
+    Raises:
+        StoreError: the folder has been run before.
+    """
     prepare_process()
     if rank is not ranks.ALONE:
         rank.begin()
-    with _signals_end_the_cell(cell.settings.measure.timeout_second):
+    with _signals_end_the_cell(folder, cell.settings.measure.timeout_second):
         if not rank.is_first:
             return train_along(folder, cell, rank)
         environment = describe_environment()
@@ -168,14 +182,17 @@ def with_mfu(rows: tuple[PhaseFigures, ...], environment: dict[str, Any], precis
 
 
 @contextlib.contextmanager
-def _signals_end_the_cell(timeout_second: float | None) -> Iterator[None]:
+def _signals_end_the_cell(folder: RunFolder, timeout_second: float | None) -> Iterator[None]:
     """Turn SIGTERM, SIGINT and the time limit into the end of the cell, with its record still to be written."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         _ignore_signals()
         if number == signal.SIGALRM:
             raise Stopped("timeout", f"longer than measure.timeout_second = {timeout_second:g}")
-        raise Stopped("interrupted", f"ended by {signal.Signals(number).name}")
+        name = signal.Signals(number).name
+        if number == signal.SIGTERM and not is_stop_asked(folder.path):
+            raise Stopped("preempted", f"its machine was taken away: {name}")
+        raise Stopped("interrupted", f"ended by {name}")
 
     before = {number: signal.signal(number, stop) for number in HANDLED}
     signal.setitimer(signal.ITIMER_REAL, timeout_second or 0)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kilowit.meter.machine_lock import MachineLock
+from kilowit.parts.executors.local import LocalExecutor, LocalJob
 from kilowit.run.coordinator import RunOptions, run_study
-from kilowit.run.executor_local import LocalExecutor
 from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import PlainProgress
 from kilowit.store import RunFolder, Store
@@ -24,6 +26,15 @@ datasets: [docstrings]
 seeds: [0, 1, 2]
 measure: {idle_second: 0, cooldown_second: 0}
 """
+
+
+def start_held(executor: LocalExecutor, folder: RunFolder, lock: MachineLock) -> LocalJob:
+    """Start a worker that holds its folder and the machine, as a study does."""
+    descriptor = folder.lock_for_worker()
+    try:
+        return executor.start(folder.path, inherited=(descriptor, lock.descriptor))
+    finally:
+        os.close(descriptor)
 
 
 class Bench:

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from study_bench import ONE_CELL, Bench
+from study_bench import ONE_CELL, Bench, start_held
 
 from kilowit.errors import StoreError
 from kilowit.meter.machine_lock import machine_lock
+from kilowit.parts.executors.local import LocalExecutor
 from kilowit.run.coordinator import RunOptions
 from kilowit.run.ending import Ending, cause_of, count_oom_kills
-from kilowit.run.executor_local import LocalExecutor
 
 
 def wait_for(path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_study_waits_for_an_orphaned_worker_and_takes_its_result(bench: Bench)
     folder = bench.store.create(cell.to_dict(), label=cell.label, cell_key=cell.key, attempt=1)
     with machine_lock(study="green", store="here", mode="refuse", on_wait=print) as lock:
         assert lock is not None
-        job = LocalExecutor(bench.command).start(folder, inherited=(lock.descriptor,))
+        job = start_held(LocalExecutor(bench.command), folder, lock)
     outcome = bench.run(ONE_CELL)  # the coordinator that started it is gone; its worker holds the machine
     assert job.poll() == 0
     assert (outcome.num_skipped, outcome.run_ids) == (1, ())

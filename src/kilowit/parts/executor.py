@@ -28,6 +28,10 @@ STOP_NAME: Final = "stop"  # in the run folder: the person wants the run to end;
 # Set for the worker by whoever starts it away from the driver.
 EXECUTOR_VARIABLE: Final = "KILOWIT_EXECUTOR"
 PARENT_VARIABLE: Final = "KILOWIT_PARENT"  # pid of the process that the worker must not outlive
+# Set for the workers of a cell that has several nodes; see `kilowit.parts.ranks`.
+NUM_NODES_VARIABLE: Final = "KILOWIT_NUM_NODES"
+NODE_VARIABLE: Final = "KILOWIT_NODE"
+RENDEZVOUS_VARIABLE: Final = "KILOWIT_RENDEZVOUS"
 NUM_AT_ONCE_VARIABLE: Final = "KILOWIT_NUM_CELLS_AT_ONCE"  # on one machine; above 1 it is shared
 
 
@@ -111,6 +115,17 @@ def worker_environment(name: str, num_at_once: int) -> dict[str, str]:
         num_at_once: cells that share its machine at a time.
     """
     return {EXECUTOR_VARIABLE: name, NUM_AT_ONCE_VARIABLE: str(num_at_once)}
+
+
+def node_environment(num_nodes: int, node: int, rendezvous: str) -> dict[str, str]:
+    """Return what the worker of one node of a cell is told.
+
+    Args:
+        num_nodes: of the cell, which all see its run folder.
+        node: this one's number, from 0; the first keeps the books.
+        rendezvous: ``host:port`` of the first node, free to listen on.
+    """
+    return {NUM_NODES_VARIABLE: str(num_nodes), NODE_VARIABLE: str(node), RENDEZVOUS_VARIABLE: rendezvous}
 
 
 def num_cells_at_once(environment: Mapping[str, str] = os.environ) -> int:

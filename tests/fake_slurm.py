@@ -6,6 +6,7 @@ Slurm's variables; its state is what sacct says. ``end(folder, job, state)`` end
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -91,7 +92,7 @@ def srun(folder: Path, *arguments: str) -> int:
 
 
 def sacct(folder: Path, *arguments: str) -> int:
-    asked = [after for option, after in zip(arguments, arguments[1:], strict=False) if option == "-j"]
+    asked = [after for option, after in itertools.pairwise(arguments) if option == "-j"]
     print("JobID|State|NodeList")
     for number in asked:
         path = folder / f"{number}.state"

@@ -71,7 +71,7 @@ def spending_of(record: Record, factors: FactorSettings) -> Spending:
     energy_joule = sum(known) if known or not record.phases else None
     wall_second = sum(phase.wall_second for phase in record.phases)
     derived = derive_figures(
-        wall_second,
+        wall_second * record.num_nodes,
         (energy_joule, None, None),
         region=factors.region,
         machine_name=factors.machine,

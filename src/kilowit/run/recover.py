@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from kilowit.errors import StoreError
 from kilowit.meter import MeterResult, read_ledger
 from kilowit.record import Record
 from kilowit.run.ending import Cause
 from kilowit.run.ledger_tail import LedgerTail
+from kilowit.run.nodes import other_nodes, with_nodes
 from kilowit.store import RunFolder
 
 LOST = Cause("lost", "the worker is gone, and nobody saw it end")
@@ -36,6 +38,9 @@ def close_run(folder: RunFolder, cause: Cause) -> Record:
     metered = read_ledger(folder.ledger_path) if folder.ledger_path.exists() else None
     cell = folder.cell
     born_at_utc = _born_at_utc(folder)
+    environment = _environment(folder)
+    own, signature = (metered.phases, metered.signature) if metered else ((), "")
+    phases, nodes = with_nodes(own, environment, signature, other_nodes(folder))
     record = Record(
         run_id=folder.run_id,
         cell_key=folder.cell_key,
@@ -45,14 +50,15 @@ def close_run(folder: RunFolder, cause: Cause) -> Record:
         started_at_utc=metered.started_at_utc if metered else born_at_utc,
         ended_at_utc=metered.ended_at_utc if metered else born_at_utc,
         cell=cell,
-        environment=_environment(folder),
+        environment=environment,
         error_kind=cause.kind,
         error_message=cause.message,
         error_phase=LedgerTail(folder.ledger_path).read().phase,
-        phases=list(metered.phases) if metered else [],
+        phases=phases,
+        nodes=nodes,
         warnings=_warnings(metered),
         idle_power_watt=metered.idle_power_watt if metered else None,
-        measurement_signature=metered.signature if metered else "",
+        measurement_signature=signature,
     )
     folder.write_record(record)
     return record
@@ -65,7 +71,7 @@ def _warnings(metered: MeterResult | None) -> list[str]:
     return [*metered.warnings, *([end] if end else [])]
 
 
-def _environment(folder: RunFolder) -> dict[str, object]:
+def _environment(folder: RunFolder) -> dict[str, Any]:
     try:
         return folder.environment
     except StoreError as error:

@@ -19,10 +19,10 @@ from typing import Self
 
 PORT = 6391
 STAND_IN = Path(__file__).parents[1] / "src" / "kilowit" / "parts" / "without_amdsmi"
-# A host that does not answer is given up after about six seconds rather than Ray's thirty.
+# A host that does not answer is given up after about fifteen seconds rather than Ray's thirty.
 FAST = {
     "RAY_health_check_initial_delay_ms": "2000", "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "1000", "RAY_health_check_failure_threshold": "5",
+    "RAY_health_check_timeout_ms": "3000", "RAY_health_check_failure_threshold": "5",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10", "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "disabled",  # nobody else is on these networks
 }  # fmt: skip

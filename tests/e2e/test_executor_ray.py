@@ -55,7 +55,7 @@ def test_a_ray_worker_and_the_driver_are_killed_and_each_cell_is_done_once(
     worker = worker_of(first)
     worker.parent().kill()  # Ray's own process, in the middle of a task
     lead_studies.wait_until(lambda: first.record is not None, driver)
-    assert not worker.is_running()
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=100, check=False)

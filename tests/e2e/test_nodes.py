@@ -1,4 +1,4 @@
-"""A cell over two nodes, which are two workers of one run folder on this machine: one learning, two meters, one bill."""
+"""A cell over two nodes, two workers of one run folder on this machine: one learning, two meters, one bill."""
 
 from __future__ import annotations
 

@@ -50,11 +50,13 @@ class Bench:
         behaviour = self.behaviours.pop(0) if self.behaviours else "finish"
         return [sys.executable, str(STAND_IN), behaviour, str(folder)]
 
-    def run(self, *overrides: str, forecast: Callable | None = None) -> StudyOutcome:
+    def run(
+        self, *overrides: str, forecast: Callable | None = None, executor: LocalExecutor | None = None
+    ) -> StudyOutcome:
         self._stream = io.StringIO()
         return run_study(
             self.study(*overrides), self.store, progress=PlainProgress(self._stream), options=self.options,
-            forecast=forecast, executor=LocalExecutor(self.command),
+            forecast=forecast, executor=executor or LocalExecutor(self.command),
         )  # fmt: skip
 
     @property

@@ -21,6 +21,8 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -34,6 +36,8 @@ from kilowit.parts.executors.local import LOG_NAME
 from kilowit.settings import Block, Count, NonNegative, Positive
 
 NAME: Final = "ray"
+NODES_SECOND: Final = 3.0  # between two questions which nodes are alive
+_NODE: Final = "/node"  # no file has this name
 _STAND_IN: Final = Path(__file__).parents[1] / "without_amdsmi"
 
 
@@ -77,7 +81,8 @@ class RayExecutor:
         self._ray = _connect(options)
         self.num_gpus = int(options.num_gpus)
         self.num_at_once = min(num_cells, options.at_once or self._room())
-        self._task = self._ray.remote(run_there).options(
+        self._nodes = _Nodes(self._ray)
+        self._task = self._ray.remote(run_on_node).options(
             num_cpus=options.num_cpus,
             num_gpus=options.num_gpus,
             num_returns="streaming",
@@ -95,7 +100,7 @@ class RayExecutor:
             pieces = self._task.remote(folder.name, files, told, self._command)
         except Exception as error:
             raise _gone(error) from error
-        return RayJob(self._ray, folder, pieces)
+        return RayJob(self._ray, folder, pieces, self._nodes)
 
     def adopt(self, folder: Path) -> None:
         """Return None: the tasks of a driver end with it."""
@@ -118,11 +123,44 @@ class RayExecutor:
         return int(room)
 
 
+def run_on_node(
+    run_id: str, files: Mapping[str, bytes], told: Mapping[str, str], command: Sequence[str] | None
+) -> Iterator[Piece]:
+    """Say on which node the task is, and run the cell there."""
+    import ray
+
+    yield Piece(_NODE, ray.get_runtime_context().get_node_id().encode())
+    yield from run_there(run_id, files, told, command)
+
+
+class _Nodes:
+    """Which nodes the cluster has given up.
+
+    Ray learns in seconds that a node is gone, but fails its tasks only once their connections break, which after a
+    cable was pulled takes minutes (gRPC keepalive, 5 min in Ray 2.60). A job whose node is dead is lost at once.
+    """
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._lock = threading.Lock()
+        self._next_second = 0.0
+        self._dead: frozenset[str] = frozenset()
+
+    def is_dead(self, node: str) -> bool:
+        """Whether the cluster counts a node as dead; asked at most every few seconds."""
+        with self._lock:
+            if time.monotonic() >= self._next_second:
+                self._dead = frozenset(row["NodeID"] for row in self._ray.nodes() if not row["Alive"])
+                self._next_second = time.monotonic() + NODES_SECOND
+            return node in self._dead
+
+
 class RayJob:
     """One task, whose pieces are brought home whenever it is looked at."""
 
-    def __init__(self, ray: Any, folder: Path, pieces: Any) -> None:
-        self._ray, self._folder, self._pieces = ray, folder, pieces
+    def __init__(self, ray: Any, folder: Path, pieces: Any, nodes: _Nodes) -> None:
+        self._ray, self._folder, self._pieces, self._nodes = ray, folder, pieces, nodes
+        self._node: str | None = None  # known once the task runs
         self._end: int | Loss | None = None
         self._is_cancelled = False
 
@@ -130,6 +168,8 @@ class RayJob:
         """Bring home what has come; return how it ended."""
         while self._end is None and self._ray.wait([self._pieces], timeout=0, fetch_local=False)[0]:
             self._take_next()
+        if self._end is None and self._node is not None and self._nodes.is_dead(self._node):
+            self._end = Loss("lost", "its node does not answer any more")
         return self._end
 
     def terminate(self) -> None:
@@ -166,7 +206,9 @@ class RayJob:
         except errors.RayError as error:
             self._end = -signal.SIGKILL if self._is_cancelled else Loss("lost", _first_line(error))
         else:
-            if piece.exit_status is None:
+            if piece.name == _NODE:
+                self._node = piece.content.decode()
+            elif piece.exit_status is None:
                 bring_home(self._folder, piece)
             else:
                 self._end = piece.exit_status

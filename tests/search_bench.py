@@ -10,9 +10,10 @@ from pathlib import Path
 from kilowit.cell import Cell
 from kilowit.factors import JOULE_PER_KWH
 from kilowit.record import PhaseFigures, Record, Score
-from kilowit.run.coordinator import RunOptions, run_study
+from kilowit.run.coordinator import run_study
 from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import PlainProgress
+from kilowit.run.session import RunOptions
 from kilowit.store import RunFolder, Store
 from kilowit.study import Study
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from kilowit.meter.machine_lock import MachineLock
 from kilowit.parts.executors.local import LocalExecutor, LocalJob
-from kilowit.run.coordinator import RunOptions, run_study
+from kilowit.run.coordinator import run_study
 from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import PlainProgress
+from kilowit.run.session import RunOptions
 from kilowit.store import RunFolder, Store
 from kilowit.study import Study
 

@@ -14,8 +14,8 @@ from study_bench import ONE_CELL, Bench, start_held
 from kilowit.errors import PlanError, StoreError
 from kilowit.meter.machine_lock import machine_lock
 from kilowit.parts.executors.local import LocalExecutor
-from kilowit.run.coordinator import RunOptions
 from kilowit.run.ending import Ending, cause_of, count_oom_kills
+from kilowit.run.session import RunOptions
 
 
 def wait_for(path: Path) -> None:

@@ -79,7 +79,7 @@ class RayExecutor:
     def __init__(self, options: Options, num_cells: int, command: Sequence[str] | None = None) -> None:
         self._options, self._command = options, command
         self._ray = _connect(options)
-        self.num_gpus = int(options.num_gpus)
+        self.num_gpus: int | None = int(options.num_gpus)
         self.num_at_once = min(num_cells, options.at_once or self._room())
         self._nodes = _Nodes(self._ray)
         self._task = self._ray.remote(run_on_node).options(

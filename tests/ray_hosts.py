@@ -142,8 +142,10 @@ class RayHosts:
             "    assert time.monotonic() < end, ray.nodes()\n"
             "    time.sleep(0.2)\n"
         )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 100
         while time.monotonic() < end:
+            # Ray gives a host thirty seconds to start, which a busy machine may not keep.
+            self._rays = [self._start(n) if ray.poll() is not None else ray for n, ray in enumerate(self._rays)]
             command = self.command([sys.executable, "-c", code, str(num_hosts)])
             done = subprocess.run(command, capture_output=True, env=self.environment(), timeout=90, check=False)
             if done.returncode == 0:

@@ -149,13 +149,12 @@ class Session:
             self.progress.note(f"closed {record.run_id}, whose worker is gone; what it took stays on the bill")
 
     def _work_along(self, *arguments: Any) -> None:
-        """Work in a thread of its own; an error there ends the study, and is raised where the study was started."""
+        """Work in a thread of its own; an error there is raised where the study was started, once all have ended."""
         try:
             self._work(*arguments)
         except BaseException as error:
             with self.guard:
                 self.errors.append(error)
-                self.stop.request()
                 self.guard.notify_all()
 
     def _work(self, cells: Iterator[tuple[int, Cell]], known: dict[str, list[Record]], lock: MachineLock) -> None:
@@ -163,7 +162,7 @@ class Session:
         while True:
             with self.guard:
                 position, cell = next(cells, (0, None))
-                if cell is None or self.stop.is_requested():
+                if cell is None or self.stop.is_requested() or self.errors:
                     return
                 is_searched = self.study.search is not None and not cell.is_baseline
                 if not is_searched and self._is_settled(cell, known[cell.key]):
@@ -221,7 +220,7 @@ class Session:
         with self.guard:
             while (reason := self._reason_to_leave_out(cell)) and self.running and not self.stop.is_requested():
                 self.guard.wait(JOIN_SECOND)  # a cell that ends may have taken less than it might
-            if self.stop.is_requested():
+            if self.stop.is_requested() or self.errors:
                 return _NotRun("")
             if reason:
                 return _NotRun(reason)

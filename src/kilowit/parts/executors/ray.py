@@ -165,11 +165,24 @@ class RayJob:
         self._is_cancelled = False
 
     def poll(self) -> int | Loss | None:
-        """Bring home what has come; return how it ended."""
-        while self._end is None and self._ray.wait([self._pieces], timeout=0, fetch_local=False)[0]:
-            self._take_next()
-        if self._end is None and self._node is not None and self._nodes.is_dead(self._node):
-            self._end = Loss("lost", "its node does not answer any more")
+        """Bring home what has come; return how it ended.
+
+        Raises:
+            ExecutorError: the cluster is gone, or what comes home cannot be written.
+        """
+        try:
+            while self._end is None and self._ray.wait([self._pieces], timeout=0, fetch_local=False)[0]:
+                self._take_next()
+            if self._end is None and self._node is not None and self._nodes.is_dead(self._node):
+                self._end = Loss("lost", "its node does not answer any more")
+        except OSError as error:
+            raise ExecutorError(
+                f"what a cell left cannot be brought home ({error.strerror})",
+                place=str(self._folder),
+                hint="Free some space and run again: what is finished is kept.",
+            ) from error
+        except (self._ray.exceptions.RayError, RuntimeError) as error:
+            raise _gone(error) from error
         return self._end
 
     def terminate(self) -> None:

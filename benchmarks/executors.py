@@ -52,7 +52,7 @@ def main(chosen: list[str]) -> int:
 def overhead(folder: Path) -> list[Bar]:
     """Time whole studies, from the first cell's start to the last one's end; one cell at a time."""
     second = {}
-    path = f"{fake_slurm.install(folder / 'slurm')}{os.pathsep}{os.environ['PATH']}"
+    path = f"{fake_slurm.install(folder / 'cluster')}{os.pathsep}{os.environ['PATH']}"
     for name, executor in (("local", LOCAL), ("ray", RAY % 1), ("slurm", SLURM)):
         own = folder / name
         own.mkdir()

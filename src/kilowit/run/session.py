@@ -140,6 +140,8 @@ class Session:
             if not folder.is_away and not self.executor.is_here and not is_own:
                 continue
             job = self.executor.adopt(folder.path) if folder.is_away else None
+            if folder.record_path.exists():
+                continue  # it has ended while we looked
             if job is None:
                 dead.append(folder)
             else:

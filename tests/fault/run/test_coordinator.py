@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from study_bench import ONE_CELL, Bench, start_held
 
 from kilowit.errors import PlanError, StoreError
 from kilowit.meter.machine_lock import machine_lock
+from kilowit.parts.executor import write_job
 from kilowit.parts.executors.local import LocalExecutor
 from kilowit.run.ending import Ending, cause_of, count_oom_kills
 from kilowit.run.session import RunOptions
@@ -278,3 +280,20 @@ def test_recipe_of_several_processes_is_refused_where_a_cell_has_one_gpu(bench: 
     with pytest.raises(PlanError, match="trains in 2 processes, one a GPU, and executor local gives a cell 1"):
         bench.run("recipes={a: [ddp]}", executor=LocalExecutor(bench.command, gpus=["GPU-a", "GPU-b"]))
     assert bench.store.folders() == []
+
+
+def test_run_that_ends_while_a_new_driver_looks_at_it_is_not_closed_again(bench: Bench) -> None:
+    """The job of an earlier driver writes its record just before its executor is asked for it."""
+    cell = bench.study(ONE_CELL).cells[0]
+    folder = bench.store.create(cell.to_dict(), label=cell.label, cell_key=cell.key, attempt=1)
+    write_job(folder.path, "away")
+
+    class Away(LocalExecutor):
+        name, is_here = "away", False
+
+        def adopt(self, path: Path) -> None:
+            subprocess.run([*bench.command(path)], check=True)
+
+    outcome = bench.run(ONE_CELL, executor=Away(bench.command))
+    assert (outcome.num_skipped, outcome.run_ids) == (1, ())
+    assert [record.status for record in bench.store.records()] == ["finished"]

@@ -18,6 +18,7 @@ Source         Moritz et al. 2018, arXiv 1712.05889; ray 2.60 documentation, "Ra
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -36,6 +37,7 @@ from kilowit.parts.executors.local import LOG_NAME
 from kilowit.settings import Block, Count, NonNegative, Positive
 
 NAME: Final = "ray"
+SETTLE_SECOND: Final = 3.0  # from a node's death to the next attempt: every scheduler is to have heard of it
 NODES_SECOND: Final = 3.0  # between two questions which nodes are alive
 _NODE: Final = "/node"  # no file has this name
 _STAND_IN: Final = Path(__file__).parents[1] / "without_amdsmi"
@@ -81,14 +83,13 @@ class RayExecutor:
         self._ray = _connect(options)
         self.num_gpus: int | None = int(options.num_gpus)
         self.num_at_once = min(num_cells, options.at_once or self._room())
-        self._nodes = _Nodes(self._ray)
-        self._task = self._ray.remote(run_on_node).options(
+        self._nodes, self._numbers = _Nodes(self._ray), itertools.count(1)
+        self._task = self._ray.remote(
             num_cpus=options.num_cpus,
             num_gpus=options.num_gpus,
             num_returns="streaming",
             max_retries=0,  # a lost attempt is billed, and the next one is another run
-            name="kilowit worker",
-        )
+        )(run_on_node)
 
     def start(self, folder: Path, *, inherited: Sequence[int] = ()) -> RayJob:
         """Give a cell to the cluster, which runs it when it has room."""
@@ -97,7 +98,10 @@ class RayExecutor:
         write_job(folder, NAME)
         files = {CELL_NAME: (folder / CELL_NAME).read_bytes()}
         try:
-            pieces = self._task.remote(folder.name, files, told, self._command)
+            # Tasks of one shape share their requests for room, and one that went to a dead node is not answered for two
+            # minutes (seen with Ray 2.60, 2026-11-23): some bytes of memory more make each cell a shape of its own.
+            task = self._task.options(memory=next(self._numbers))
+            pieces = task.remote(folder.name, files, told, self._command)
         except Exception as error:
             raise _gone(error) from error
         return RayJob(self._ray, folder, pieces, self._nodes)
@@ -161,6 +165,7 @@ class RayJob:
     def __init__(self, ray: Any, folder: Path, pieces: Any, nodes: _Nodes) -> None:
         self._ray, self._folder, self._pieces, self._nodes = ray, folder, pieces, nodes
         self._node: str | None = None  # known once the task runs
+        self._dead_second = 0.0  # when its node was first seen to be dead
         self._end: int | Loss | None = None
         self._is_cancelled = False
 
@@ -174,6 +179,8 @@ class RayJob:
             while self._end is None and self._ray.wait([self._pieces], timeout=0, fetch_local=False)[0]:
                 self._take_next()
             if self._end is None and self._node is not None and self._nodes.is_dead(self._node):
+                self._dead_second = self._dead_second or time.monotonic()
+            if self._end is None and self._dead_second and time.monotonic() > self._dead_second + SETTLE_SECOND:
                 self._end = Loss("lost", "its node does not answer any more")
         except OSError as error:
             raise ExecutorError(

@@ -75,5 +75,6 @@ def assert_each_once(store: Store, num_cells: int) -> list[Record]:
     assert len(finished) == num_cells
     assert set(finished.values()) == {1}
     assert store.unfinished() == []
-    assert len(records) == len(store.folders())
+    # A driver that is killed between making a folder and writing what is asked leaves an empty one: nothing ran in it.
+    assert len(records) == sum(folder.cell_path.exists() for folder in store.folders())
     return records

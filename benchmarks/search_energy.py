@@ -23,7 +23,7 @@ from kilowit.run import worker
 from kilowit.run.coordinator import run_study
 from kilowit.run.progress import PlainProgress
 from kilowit.statistics.interval import Interval
-from kilowit.store import RunFolder, Store
+from kilowit.store import Store
 from kilowit.study import Study
 
 NUM_REPEATS = 3
@@ -55,8 +55,6 @@ SEARCHES = {
 class _Done:
     """A cell that has been run."""
 
-    pid = 0
-
     def poll(self) -> int | None:
         return 0
 
@@ -70,10 +68,18 @@ class _Done:
 class InThisProcess:
     """Runs a cell by the code of ``kilowit worker``, without a process of its own."""
 
-    def start(self, folder: RunFolder, *, inherited: Sequence[int] = ()) -> _Done:
+    name, num_at_once, is_here, num_gpus = "this process", 1, True, None
+
+    def start(self, folder: Path, *, inherited: Sequence[int] = ()) -> _Done:
         """Run it to its end."""
-        worker.main(folder.path)
+        worker.main(folder)
         return _Done()
+
+    def adopt(self, folder: Path) -> None:
+        """Nothing outlives this process."""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def main(folder: Path, num_repeats: int) -> int:

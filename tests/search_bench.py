@@ -10,9 +10,10 @@ from pathlib import Path
 from kilowit.cell import Cell
 from kilowit.factors import JOULE_PER_KWH
 from kilowit.record import PhaseFigures, Record, Score
-from kilowit.run.coordinator import RunOptions, run_study
+from kilowit.run.coordinator import run_study
 from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import PlainProgress
+from kilowit.run.session import RunOptions
 from kilowit.store import RunFolder, Store
 from kilowit.study import Study
 
@@ -71,8 +72,6 @@ def outcome_of(cell: Cell, folder: RunFolder) -> Record:
 
 
 class _Job:
-    pid = 0
-
     def poll(self) -> int | None:
         return 0
 
@@ -86,10 +85,19 @@ class _Job:
 class Executor:
     """Runs cells by arithmetic, at once; `before` may raise to stand for a kill of the study between two cells."""
 
+    name, num_at_once, is_here, num_gpus = "arithmetic", 1, True, None
+
     def __init__(self, before: Callable[[int], object] = lambda number: None) -> None:
         self.before, self.num_started = before, 0
 
-    def start(self, folder: RunFolder, *, inherited: Sequence[int] = ()) -> _Job:
+    def adopt(self, folder: Path) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def start(self, path: Path, *, inherited: Sequence[int] = ()) -> _Job:
+        folder = RunFolder(path)
         self.before(self.num_started)
         self.num_started += 1
         cell = Cell.from_dict(folder.cell)

@@ -132,6 +132,8 @@ def study_page() -> str:
     text += ["## metrics\n\nA name, or `{name: {options}}`. No two may give the same score.\n\n"]
     text += [*(part_section("metrics", name, name) for name in parts.names("metrics"))]
     text += ["## searches\n\n", *(part_section("searches", name, name) for name in parts.names("searches"))]
+    text += ["## executors\n\nA name, or `{name: ..., options}`; also `kilowit run --executor NAME`.\n\n"]
+    text += [*(part_section("executors", name, name) for name in parts.names("executors"))]
     text += [
         "## recipes\n\nA name and an ordered list of methods, each a name or `{name: {options}}`; or a name and the "
     ]

@@ -195,6 +195,16 @@ class MethodEvidence:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeFigures:
+    """What one node of a cell took that ran on several; the phases of the record are the sum over its nodes."""
+
+    node: int  # 0: the first, which kept the books
+    host: str | None
+    phases: list[PhaseFigures]
+    measurement_signature: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """All that one run leaves; ``record.json``."""
 
@@ -221,7 +231,13 @@ class Record:
     serving: list[ServedRuntime] = field(default_factory=list)  # empty: not asked for, or not reached
     imported: ImportFacts | None = None  # None: measured by kilowit
     second_opinions: list[SecondOpinion] = field(default_factory=list)  # of other meters; on no bill
+    nodes: list[NodeFigures] = field(default_factory=list)  # of a cell on several nodes, apart; empty: it had one
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def num_nodes(self) -> int:
+        """Machines that were taken for as long as the run took."""
+        return max(1, len(self.nodes))
 
     def phase(self, name: str) -> PhaseFigures | None:
         """Return the figures of the phase `name`, or None if the run never reached it."""

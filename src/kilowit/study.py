@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,6 +18,7 @@ from kilowit import factors as factor_tables
 from kilowit.cell import Cell, model_name
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
+from kilowit.parts.executor import ExecutorCall
 from kilowit.parts.method import MethodCall, plan_settings, plan_size
 from kilowit.parts.metric import repeated_score
 from kilowit.parts.recipe import packaged_methods
@@ -41,6 +42,7 @@ from kilowit.study_parts import (
     check_block,
     found,
     read_dataset,
+    read_executor,
     read_method,
     read_metric,
 )
@@ -93,6 +95,7 @@ class StudyDocument(Block):
     maintenance: MaintenanceSettings | None = Field(
         None, description="load, drift checks and retraining of a working life; absent = not priced"
     )
+    executor: Any = Field("local", description="where cells run: a name, or {name: ..., options}")
     search: SearchSettings | None = Field(None, description="tune settings instead of running each cell once")
 
 
@@ -110,6 +113,7 @@ class Study:
     place: str
     maintenance: MaintenanceSettings | None = None
     search: Search | None = None  # each trained cell is the template of one
+    executor: ExecutorCall = field(default_factory=ExecutorCall)
     notes: tuple[str, ...] = ()  # what its author should know and what stops nothing
     mirror: MirrorSettings | None = None
 
@@ -190,6 +194,7 @@ def _read(reading: Reading) -> Study:
         seeds=top.seeds if top else [0],
     )
     metrics = _metrics(reading)
+    executor = read_executor(reading)
     _check_names(reading)
     if top is None or reading.problems:
         raise study_error(reading.problems)
@@ -215,7 +220,7 @@ def _read(reading: Reading) -> Study:
     return Study(
         name=top.name, description=top.description, cells=cells, settings=cells[0].settings,
         metrics=cells[0].metrics, factors=top.factors, budget=top.budget, place=reading.document.place,
-        maintenance=top.maintenance, search=search, notes=tuple(reading.notes), mirror=top.mirror,
+        maintenance=top.maintenance, search=search, executor=executor, notes=tuple(reading.notes), mirror=top.mirror,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from kilowit import parts
 from kilowit.errors import PartError, near_name_hint
 from kilowit.parts import catalogue
 from kilowit.parts.content import content_hash
+from kilowit.parts.executor import ExecutorCall
 from kilowit.parts.method import MethodCall, NoOptions
 from kilowit.parts.metric import MetricCall
 from kilowit.settings import Block
@@ -159,6 +160,22 @@ def read_dataset(reading: Reading, path: DocumentPath, value: Any) -> dict[str, 
         reading, path, "datasets", name, {key: item for key, item in mapping.items() if key != "name"}
     )
     return None if checked is None else {"name": name, **checked}
+
+
+def read_executor(reading: Reading) -> ExecutorCall:
+    """Return where the cells of a study run; the default with its problems if that cannot be said."""
+    path: DocumentPath = ("executor",)
+    value = reading.document.value.get("executor", ExecutorCall.name)
+    mapping = {"name": value} if isinstance(value, str) else value
+    if not isinstance(mapping, dict) or not isinstance(mapping.get("name"), str):
+        reading.fault(path, "expected an executor's name, or a mapping with the key name.")
+        return ExecutorCall()
+    name = mapping["name"]
+    if name not in parts.names("executors"):
+        reading.fault(path, f'no executor "{name}". {near_name_hint(name, parts.names("executors"))}')
+        return ExecutorCall()
+    asked = {key: item for key, item in mapping.items() if key != "name"}
+    return ExecutorCall(name, read_options(reading, path, "executors", name, asked))
 
 
 def read_method(reading: Reading, path: DocumentPath, value: Any) -> MethodCall | None:

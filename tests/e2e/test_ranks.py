@@ -17,8 +17,8 @@ import pytest
 import rank_trainings
 import worker_cells
 from kilowit.errors import StudyError
+from kilowit.parts.executor import worker_command
 from kilowit.parts.ranks import has_deepspeed
-from kilowit.run.executor_local import worker_command
 from kilowit.store import RunFolder
 
 TESTS = Path(__file__).parents[1]

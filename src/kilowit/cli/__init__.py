@@ -120,6 +120,9 @@ def run(
     mirror: Annotated[
         str | None, typer.Option(metavar="URI", help="Show the runs in MLflow too, e.g. sqlite:///mlflow.db.")
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where cells run; `kilowit parts executors` lists them.")
+    ] = None,
 ) -> None:
     """Run the cells of a study that are not done yet, then report. Ctrl-C is safe; the same command resumes.
 
@@ -127,7 +130,8 @@ def run(
     """
     from kilowit.cli import running
 
-    asked = [*overrides, *([] if mirror is None else [f"mirror.mlflow={mirror}"])]
+    chosen = [] if executor is None else [f"executor={executor}"]
+    asked = [*chosen, *overrides, *([] if mirror is None else [f"mirror.mlflow={mirror}"])]
     raise typer.Exit(running.run(study, store, asked, retry_failed=retry_failed, with_report=not no_report))
 
 

@@ -17,8 +17,9 @@ from kilowit.record import Record
 from kilowit.report import ReportFiles, write_report, write_serving_report
 from kilowit.report import compare as compare_sides
 from kilowit.run.budget import Forecast
-from kilowit.run.coordinator import RunOptions, run_study
+from kilowit.run.coordinator import run_study
 from kilowit.run.progress import make_progress
+from kilowit.run.session import RunOptions
 from kilowit.settings import FactorSettings
 from kilowit.store import Store
 from kilowit.study import Study

@@ -23,6 +23,7 @@ from kilowit.errors import ExecutorError
 
 LOCK_VARIABLE: Final = "KILOWIT_LOCK"
 POLL_SECOND: Final = 0.2
+BUSY: Final = "this machine is measuring another run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,8 @@ def machine_lock(
     mode: Literal["wait", "refuse"],
     on_wait: Callable[[str], None],
     is_stopped: Callable[[], bool] = lambda: False,
+    path: Path | None = None,
+    busy: str = BUSY,
 ) -> Iterator[MachineLock | None]:
     """Hold this machine for measuring; None if the person stopped waiting.
 
@@ -74,17 +77,22 @@ def machine_lock(
         mode: what to do while another holds it.
         on_wait: called once with the holder, in words, before waiting.
         is_stopped: asked while waiting.
+        path: of another lock than the machine's; its folder is made.
+        busy: what to say when another holds it.
 
     Raises:
         ExecutorError: another run holds the machine and `mode` is ``refuse``, or the file cannot be used.
     """
-    path = lock_path()
+    if path is None:
+        path = lock_path()
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _open(path)
     try:
         if not _take(descriptor):
             if mode == "refuse":
                 raise ExecutorError(
-                    f"this machine is measuring another run: {_holder(path)}",
+                    f"{busy}: {_holder(path)}",
                     place=str(path),
                     hint="Wait for it, end it, or set measure.lock: wait.",
                 )

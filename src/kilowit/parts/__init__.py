@@ -16,7 +16,7 @@ from typing import Final
 
 from kilowit.errors import PartError, near_name_hint
 
-KINDS: Final = ("models", "datasets", "methods", "recipes", "metrics", "sensors", "runtimes", "searches")
+KINDS: Final = ("models", "datasets", "methods", "recipes", "metrics", "sensors", "runtimes", "searches", "executors")
 
 # Which extra brings what a kind's parts need; the others: train.
 EXTRAS: Final = {"metrics": "metrics", "searches": "search"}

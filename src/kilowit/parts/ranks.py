@@ -6,12 +6,14 @@ ranks learns what the recipe without them learns, and the two can be compared.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 from kilowit.errors import PartError
+from kilowit.parts.executor import NUM_NODES_VARIABLE
 from kilowit.settings import RankSettings, Settings
 
 
@@ -95,8 +97,9 @@ class Lack(NamedTuple):
 def lacks_gpus(num_processes: int) -> Lack | None:
     """Say that this machine has GPUs, but fewer than processes; None = it has enough, or none and runs on its CPU."""
     number = num_nvidia_gpus()
-    what = f"{num_processes} GPUs, one a process, and there are {number} here"
-    return Lack(what) if 0 < number < num_processes else None
+    num_local = num_processes // int(os.environ.get(NUM_NODES_VARIABLE, "1"))
+    what = f"{num_local} GPUs, one a process, and there are {number} here"
+    return Lack(what) if 0 < number < num_local else None
 
 
 def lacks_deepspeed() -> Lack | None:

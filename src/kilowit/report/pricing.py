@@ -26,6 +26,7 @@ class Place:
     region: str | None = None
     machine: str | None = None
     pue: float | None = None
+    num_machines: int = 1  # that a run takes at a time
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Pricing:
     ) -> None:
         """Check what was asked for, and note in which places the records are priced."""
         self._asked = Place(region, machine, pue)
-        self._place_of_asked: dict[tuple[Any, Any, Any], Place] = {}
+        self._place_of_asked: dict[tuple[Any, Any, Any, int], Place] = {}
         self.notes: dict[str, None] = {}
         factors.carbon(region)
         if machine is not None and factors.machine(machine) is None:
@@ -80,17 +81,17 @@ class Pricing:
 
     def place(self, record: Record) -> Place:
         """Return where a record is priced."""
-        return self.place_of(record.cell.get("factors") or {})
+        return self.place_of(record.cell.get("factors") or {}, record.num_nodes)
 
-    def place_of(self, own: Mapping[str, Any]) -> Place:
+    def place_of(self, own: Mapping[str, Any], num_nodes: int = 1) -> Place:
         """Return where something is priced that has a region, machine and PUE of its own."""
-        key = (own.get("region"), own.get("machine"), own.get("pue"))
+        key = (own.get("region"), own.get("machine"), own.get("pue"), num_nodes)
         if key not in self._place_of_asked:
             region = self._asked.region or self._known_region(key[0])
             machine = self._asked.machine or self._known_machine(key[1])
             # A PUE that was written for another region says nothing about the one asked for.
             own_pue = None if self._asked.region else key[2]
-            self._place_of_asked[key] = Place(region, machine, self._asked.pue or own_pue)
+            self._place_of_asked[key] = Place(region, machine, self._asked.pue or own_pue, num_nodes)
         return self._place_of_asked[key]
 
     @property
@@ -137,7 +138,7 @@ class Pricing:
             by_place.setdefault(place, []).append(row)
         derived = [
             derive_figures(
-                math.fsum(row.wall_second for row in group),
+                place.num_machines * math.fsum(row.wall_second for row in group),
                 (known_energy(group), known_energy(group, "_low"), known_energy(group, "_high")),
                 region=place.region,
                 machine_name=place.machine,

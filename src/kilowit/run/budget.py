@@ -71,7 +71,7 @@ def spending_of(record: Record, factors: FactorSettings) -> Spending:
     energy_joule = sum(known) if known or not record.phases else None
     wall_second = sum(phase.wall_second for phase in record.phases)
     derived = derive_figures(
-        wall_second,
+        wall_second * record.num_nodes,
         (energy_joule, None, None),
         region=factors.region,
         machine_name=factors.machine,
@@ -94,7 +94,13 @@ class Expected:
     most: Spending
 
 
-def refusal(study: Study, cell: Cell, records: Sequence[Record], forecast: Forecast | None) -> str | None:
+def refusal(
+    study: Study,
+    cell: Cell,
+    records: Sequence[Record],
+    forecast: Forecast | None,
+    beside: Sequence[Cell] = (),
+) -> str | None:
     """Say which limit the cell would pass, or return None if it may start.
 
     Args:
@@ -102,9 +108,10 @@ def refusal(study: Study, cell: Cell, records: Sequence[Record], forecast: Forec
         cell: the next cell.
         records: all records of the store; those of the study count as spent.
         forecast: what the plan says of a cell that was never run.
+        beside: cells that run now, which count in full.
     """
     own = [record for record in records if record.study_name == study.name]
-    return passed_limit(study.budget, own, [cell], records, forecast)
+    return passed_limit(study.budget, own, [cell, *beside], records, forecast)
 
 
 def passed_limit(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from kilowit.errors import ErrorKind
+from kilowit.parts.executor import Loss
 from kilowit.store import RunFolder
 
 _DISK_FULL_WORDS: Final = ("No space left on device", "Errno 28", "Disk quota exceeded", "disk is full")
@@ -21,6 +22,7 @@ class Ending:
     exit_status: int
     asked: ErrorKind | None = None  # interrupted | timeout
     num_oom_kills: int = 0  # by the kernel, while it ran
+    loss: Loss | None = None  # nobody saw it end: the node or the job is gone
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ def cause_of(ending: Ending, folder: RunFolder) -> Cause:
         how = "had to be killed" if ending.exit_status == -signal.SIGKILL else "wrote no record"
         why = "longer than measure.timeout_second" if ending.asked == "timeout" else "the study was interrupted"
         return Cause(ending.asked, f"{why}; the worker {how}")
+    if ending.loss is not None:
+        return Cause(ending.loss.kind, ending.loss.message)
     words = last_words(folder)
     if ending.exit_status < 0:
         name = _signal_name(-ending.exit_status)

@@ -14,6 +14,7 @@ import psutil
 import pynvml
 
 from kilowit.meter import survey
+from kilowit.parts.executor import EXECUTOR_VARIABLE, num_cells_at_once
 
 PACKAGES: Final = (
     "kilowit", "torch", "transformers", "accelerate", "datasets", "tokenizers", "sentencepiece", "numpy",
@@ -56,6 +57,7 @@ def describe_environment() -> dict[str, Any]:
         "cloud": _cloud(),
         "container": _container(),
         "tenancy": _tenancy(),
+        "executor": {"name": os.environ.get(EXECUTOR_VARIABLE, "local"), "host": platform.node()},
         "sensors": [{key: row[key] for key in ("sensor", "device", "works", "source", "why_not")} for row in survey()],
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
@@ -167,8 +169,11 @@ def _container() -> str | None:
 
 
 def _tenancy() -> dict[str, Any]:
-    """How far the machine is ours: what else ran when the cell began."""
+    """How far the machine is ours: what else ran when the cell began, and whether other cells did by design."""
+    num_at_once = num_cells_at_once()
     return {
+        "kind": "shared" if num_at_once > 1 else "exclusive",
+        "num_cells_at_once": num_at_once,
         "is_virtual": "hypervisor" in _read(Path("/proc/cpuinfo")),
         "load_average_1min": os.getloadavg()[0],
         "num_gpu_processes": _num_gpu_processes(),

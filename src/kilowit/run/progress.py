@@ -10,10 +10,12 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Final, Protocol, Self, TextIO
 
 from kilowit.record import Record
 from kilowit.run.outcome import StudyOutcome
+
+MAX_LINES: Final = 12  # of cells that run, in the live view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +61,8 @@ class Progress(Protocol):
     def cell_started(self, start: CellStart) -> None:
         """A worker was started."""
 
-    def cell_changed(self, state: CellState) -> None:
-        """The worker has said something new."""
+    def cell_changed(self, run_id: str, state: CellState) -> None:
+        """The worker of a run has said something new."""
 
     def cell_ended(self, label: str, record: Record) -> None:
         """A worker has ended, well or not."""
@@ -77,8 +79,7 @@ class PlainProgress:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._phase: str | None = None
-        self._label = ""
+        self._running: dict[str, tuple[str, str | None]] = {}  # run id -> label and phase
 
     def __enter__(self) -> Self:
         return self
@@ -98,15 +99,16 @@ class PlainProgress:
 
     def cell_started(self, start: CellStart) -> None:
         """A worker was started."""
-        self._label, self._phase = start.label, None
+        self._running[start.run_id] = (start.label, None)
         again = f", attempt {start.attempt}" if start.attempt > 1 else ""
         self._line(f"{start.position}/{start.num_cells} {start.label}: started as {start.run_id}{again}")
 
-    def cell_changed(self, state: CellState) -> None:
+    def cell_changed(self, run_id: str, state: CellState) -> None:
         """A new phase is a line; steps are not."""
-        if state.phase != self._phase and state.phase is not None:
-            self._phase = state.phase
-            self._line(f"{self._label}: {state.phase}")
+        label, phase = self._running[run_id]
+        if state.phase != phase and state.phase is not None:
+            self._running[run_id] = (label, state.phase)
+            self._line(f"{label}: {state.phase}")
 
     def cell_ended(self, label: str, record: Record) -> None:
         """A worker has ended, well or not."""
@@ -134,8 +136,7 @@ class RichProgress:
 
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._start: CellStart | None = None
-        self._state = CellState()
+        self._running: dict[str, tuple[CellStart, CellState]] = {}  # by run id
         self._num_cells = self._num_over = 0
         self._seconds: list[float] = []
         self._drawn_at_second = 0.0
@@ -160,18 +161,18 @@ class RichProgress:
 
     def cell_started(self, start: CellStart) -> None:
         """A worker was started."""
-        self._start, self._state = start, CellState()
+        self._running[start.run_id] = (start, CellState())
         self._draw()
 
-    def cell_changed(self, state: CellState) -> None:
-        """The worker has said something new."""
-        self._state = state
+    def cell_changed(self, run_id: str, state: CellState) -> None:
+        """The worker of a run has said something new."""
+        self._running[run_id] = (self._running[run_id][0], state)
         if time.monotonic() - self._drawn_at_second >= 1.0:
             self._draw()
 
     def cell_ended(self, label: str, record: Record) -> None:
         """A worker has ended, well or not."""
-        self._start = None
+        self._running.pop(record.run_id, None)
         self._num_over += 1
         self._seconds.append(sum(phase.wall_second for phase in record.phases))
         sign, style = {"finished": ("✓", "green"), "failed": ("✗", "red")}.get(record.status, ("–", "yellow"))
@@ -205,12 +206,13 @@ class RichProgress:
         if self._num_cells:
             left = self._num_cells - self._num_over
             mean_second = sum(self._seconds) / len(self._seconds) if self._seconds else None
-            ahead = f", about {_duration(mean_second * left)} left" if mean_second is not None and left else ""
+            each_second = None if mean_second is None else mean_second / max(1, len(self._running))
+            ahead = f", about {_duration(each_second * left)} left" if each_second is not None and left else ""
             bar = ProgressBar(total=self._num_cells, completed=self._num_over, width=24)
             grid.add_row(bar, Text(f"{self._num_over}/{self._num_cells} cells{ahead}"))
-        if self._start is not None:
-            inner = ProgressBar(total=self._state.num_steps or 1, completed=self._state.step or 0, width=24)
-            grid.add_row(inner, Text(f"{self._start.label}  {describe_state(self._state)}"))
+        for start, state in list(self._running.values())[:MAX_LINES]:
+            inner = ProgressBar(total=state.num_steps or 1, completed=state.step or 0, width=24)
+            grid.add_row(inner, Text(f"{start.label}  {describe_state(state)}"))
         return grid
 
 

@@ -9,11 +9,9 @@ in a collective, or be ended by torchrun.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -23,16 +21,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from kilowit.cell import Cell
-from kilowit.errors import KilowitError, StoreError
+from kilowit.errors import ExecutorError, KilowitError, StoreError
+from kilowit.parts.executor import Loss, is_stop_asked, worker_command
 from kilowit.parts.method import plan_settings
 from kilowit.parts.sensor import Sensor, default_sensors
 from kilowit.parts.sensors.host import HostSensor
 from kilowit.run.ending import Cause, Ending, cause_of, count_oom_kills
-from kilowit.run.executor_local import worker_command
 from kilowit.run.failure import Failure
+from kilowit.run.node import end_with
+from kilowit.run.nodes import FIRST_NODE, WORDS_NAME, Node, this_node
 from kilowit.run.recover import close_run
 from kilowit.store import RunFolder
 
+ENDED_BY_SIGNAL: Final = ("interrupted", "preempted")
 VARIABLE: Final = "KILOWIT_RANKS"  # the temporary folder; set in ranks alone
 LOOK_SECOND: Final = 0.05
 ECHO_SECOND: Final = 5.0  # how long the first rank waits to hear of a cause elsewhere
@@ -43,7 +44,6 @@ _ECHOES: Final = (
     "Connection closed by peer", "Connection reset by peer", "Broken pipe", "DistNetworkError", "DistStoreError",
     "gloo", "Gloo", "NCCL",
 )  # fmt: skip
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -54,14 +54,21 @@ class Rank:
     number: int
     num_ranks: int
     folder: Path | None
+    local_number: int = 0  # on its node
+    node: Node = FIRST_NODE
 
     @property
     def is_first(self) -> bool:
         """Whether it keeps the books."""
         return self.number == 0
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether it meters its node."""
+        return self.local_number == 0
+
     def sensors(self) -> list[Sensor] | None:
-        """Return what the meter of the first rank reads: memory and disk of all ranks; None = the usual."""
+        """Return what the meter of a node's leader reads: memory and disk of all its ranks; None = the usual."""
         if self.folder is None:
             return None
         launcher = HostSensor(os.getppid())
@@ -80,7 +87,7 @@ class Rank:
         if self.folder is not None and not torch.distributed.is_initialized():
             on_cuda = torch.cuda.is_available()
             if on_cuda:
-                torch.cuda.set_device(self.number)
+                torch.cuda.set_device(self.local_number)
             backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"  # offloaded gradients are reduced on the host
             torch.distributed.init_process_group(backend, timeout=timedelta(seconds=COLLECTIVE_TIMEOUT_SECOND))
         return self.device()
@@ -104,21 +111,22 @@ class Rank:
     def say(self, failure: Failure | None) -> None:
         """Leave word of how this rank ended."""
         if self.folder is not None:
-            word = {"pid": os.getpid(), "ended": True, **({} if failure is None else vars(failure))}
+            word = {**self._here, "ended": True, **({} if failure is None else vars(failure))}
             _write(self._file(self.number), word)
 
     def begin(self) -> None:
         """Leave word that this rank lives, and see to it that it does not outlive the launcher."""
         assert self.folder is not None
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != int((self.folder / "launcher").read_text(encoding="ascii")):
-                os._exit(1)  # it died while we were born
-        _write(self._file(self.number), {"pid": os.getpid(), "ended": False})
+        end_with(int((self.folder / f"launcher{self.node.number}").read_text(encoding="ascii")))
+        _write(self._file(self.number), {**self._here, "ended": False})
+
+    @property
+    def _here(self) -> dict[str, Any]:
+        return {"pid": os.getpid(), "node": self.node.number}
 
     def cause_of(self, own: Failure) -> Failure:
         """Return the failure that began it all: another rank's, if ours can be its echo."""
-        is_echo = own.kind == "interrupted" or (own.kind == "error" and _is_echo(own.message))
+        is_echo = own.kind in ENDED_BY_SIGNAL or (own.kind == "error" and _is_echo(own.message))
         if self.folder is None or not is_echo:
             return own
         end = time.monotonic() + (ECHO_SECOND if own.kind == "error" else 0.0)
@@ -127,17 +135,25 @@ class Rank:
                 if (failure := self._failure_of(number)) is not None:
                     return failure
             if time.monotonic() >= end:
-                return own
+                return self._lost_node(own)
             time.sleep(LOOK_SECOND)
+
+    def _lost_node(self, own: Failure) -> Failure:
+        """Name the node that has not said a word of its end, where only that can be why."""
+        for number in range(1, self.num_ranks if own.kind == "error" else 0):
+            word = _read(self._file(number))
+            if word is not None and not word["ended"] and word["node"] != self.node.number:
+                return Failure("lost", f"node {word['node']} of {self.node.num_nodes} is gone: {own.message}")
+        return own
 
     def _failure_of(self, number: int) -> Failure | None:
         word = _read(self._file(number))
         if word is None:
             return None
         here = f"rank {number} of {self.num_ranks}"
-        if "kind" in word and word["kind"] not in ("interrupted",) and not _is_echo(word["message"]):
+        if "kind" in word and word["kind"] not in ENDED_BY_SIGNAL and not _is_echo(word["message"]):
             return Failure(word["kind"], f"{here}: {word['message']}")
-        if not word["ended"] and not _is_alive(word["pid"]):
+        if not word["ended"] and word["node"] == self.node.number and not _is_alive(word["pid"]):
             return Failure("killed", f"{here} died of a signal and left no reason")
         return None
 
@@ -154,7 +170,10 @@ def current() -> Rank:
     folder = os.environ.get(VARIABLE)
     if folder is None:
         return ALONE
-    return Rank(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), Path(folder))
+    variables = os.environ
+    return Rank(
+        int(variables["RANK"]), int(variables["WORLD_SIZE"]), Path(folder), int(variables["LOCAL_RANK"]), this_node()
+    )
 
 
 def num_processes_of(cell: Cell) -> int | None:
@@ -169,18 +188,26 @@ def num_processes_of(cell: Cell) -> int | None:
 
 
 def launch(folder: RunFolder, num_processes: int) -> int:
-    """Run the cell of a folder as ranks, and see that a record is left; return 0.
+    """Run this node's ranks of the cell of a folder; the first node sees that a record is left; return 0.
 
     Raises:
         StoreError: the folder has been run before, or the record cannot be written.
+        ExecutorError: the ranks are not shared out evenly over the nodes.
     """
+    node = this_node()
+    if num_processes % node.num_nodes:
+        raise ExecutorError(
+            f"{num_processes} processes are not shared out evenly over {node.num_nodes} nodes",
+            place=str(folder.path),
+            hint="Set num_processes of the method to a multiple of the executor's nodes.",
+        )
+    if node.number > 0:
+        _run_ranks(folder, num_processes, node)
+        return 0
     if folder.environment_path.exists():
         raise StoreError("this cell was run and is never run again", place=str(folder.path), hint="Start a new run.")
     num_oom_kills = count_oom_kills()
-    with tempfile.TemporaryDirectory(prefix="kilowit-ranks-") as name, _environment(name, num_processes):
-        words = Path(name)
-        (words / "launcher").write_text(str(os.getpid()), encoding="ascii")
-        ending = _torchrun(folder, num_processes, words)
+    ending = _run_ranks(folder, num_processes, node)
     if folder.record is None:
         ending = Ending(ending.exit_status, ending.asked, count_oom_kills() - num_oom_kills)
         cause = cause_of(ending, folder)
@@ -188,15 +215,35 @@ def launch(folder: RunFolder, num_processes: int) -> int:
     return 0
 
 
-def _torchrun(folder: RunFolder, num_processes: int, words: Path) -> Ending:
+def _run_ranks(folder: RunFolder, num_processes: int, node: Node) -> Ending:
+    """Run the ranks of this node, which leave word where all of the cell can read it."""
+    num_local = num_processes // node.num_nodes
+    with contextlib.ExitStack() as stack:
+        if node.num_nodes == 1:
+            words = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kilowit-ranks-")))
+        else:
+            words = folder.path / WORDS_NAME
+            words.mkdir(exist_ok=True)
+        stack.enter_context(_environment(str(words), num_local))
+        (words / f"launcher{node.number}").write_text(str(os.getpid()), encoding="ascii")
+        return _torchrun(folder, num_local, words, node)
+
+
+def _torchrun(folder: RunFolder, num_processes: int, words: Path, node: Node) -> Ending:
     """Run the ranks to their end; return how the first that failed ended."""
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    where = ["--standalone", "--nnodes=1", "--local-addr=127.0.0.1"]
+    if node.num_nodes > 1:
+        host, _, port = node.rendezvous.rpartition(":")
+        where = [
+            f"--nnodes={node.num_nodes}", f"--node-rank={node.number}", f"--master-addr={host}",
+            f"--master-port={port}",
+        ]  # fmt: skip
     arguments = torchrun.parse_args([
-        "--standalone", "--nnodes=1", f"--nproc-per-node={num_processes}", "--local-addr=127.0.0.1",
-        "--max-restarts=0", "--no-python", *worker_command(folder.path),
+        *where, f"--nproc-per-node={num_processes}", "--max-restarts=0", "--no-python", *worker_command(folder.path),
     ])  # fmt: skip
     try:
         torchrun.run(arguments)
@@ -206,7 +253,9 @@ def _torchrun(folder: RunFolder, num_processes: int, words: Path) -> Ending:
         for number in _HANDLED:
             signal.signal(number, signal.SIG_IGN)
         _wait_for(words)  # a second signal cuts torchrun's own waiting short
-        return Ending(-int(error.sigval), "interrupted")
+        if is_stop_asked(folder.path):
+            return Ending(-int(error.sigval), "interrupted")
+        return Ending(0, loss=Loss("preempted", f"its machine was taken away: {error.sigval.name}"))
     return Ending(0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,21 +11,23 @@ from kilowit.meter import MeterResult, read_ledger
 from kilowit.record import Record
 from kilowit.run.ending import Cause
 from kilowit.run.ledger_tail import LedgerTail
+from kilowit.run.nodes import other_nodes, with_nodes
 from kilowit.run.opinions import opinions_of
-from kilowit.store import RunFolder, Store
+from kilowit.store import RunFolder
 
 LOST = Cause("lost", "the worker is gone, and nobody saw it end")
 
 
-def close_dead_runs(store: Store) -> list[Record]:
-    """Close every run folder that has no record and no living worker; return the records written.
+def close_dead_runs(folders: Iterable[RunFolder]) -> list[Record]:
+    """Close every run folder whose worker is gone; return the records written.
 
+    A folder that an executor sent elsewhere is closed whatever it looks like: give those alone that it has disowned.
     Call it while holding the machine: then no worker of this machine can be between birth and lock.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    return [close_run(folder, LOST) for folder in store.unfinished() if not folder.is_running]
+    return [close_run(folder, LOST) for folder in folders if folder.is_away or not folder.is_running]
 
 
 def close_run(folder: RunFolder, cause: Cause) -> Record:
@@ -37,6 +39,9 @@ def close_run(folder: RunFolder, cause: Cause) -> Record:
     metered = read_ledger(folder.ledger_path) if folder.ledger_path.exists() else None
     cell = folder.cell
     born_at_utc = _born_at_utc(folder)
+    environment = _environment(folder)
+    own, signature = (metered.phases, metered.signature) if metered else ((), "")
+    phases, nodes = with_nodes(own, environment, signature, other_nodes(folder))
     record = Record(
         run_id=folder.run_id,
         cell_key=folder.cell_key,
@@ -46,14 +51,15 @@ def close_run(folder: RunFolder, cause: Cause) -> Record:
         started_at_utc=metered.started_at_utc if metered else born_at_utc,
         ended_at_utc=metered.ended_at_utc if metered else born_at_utc,
         cell=cell,
-        environment=_environment(folder),
+        environment=environment,
         error_kind=cause.kind,
         error_message=cause.message,
         error_phase=LedgerTail(folder.ledger_path).read().phase,
-        phases=list(metered.phases) if metered else [],
+        phases=phases,
+        nodes=nodes,
         warnings=_warnings(metered),
         idle_power_watt=metered.idle_power_watt if metered else None,
-        measurement_signature=metered.signature if metered else "",
+        measurement_signature=signature,
         second_opinions=opinions_of(_asked(cell), metered) if metered else [],
     )
     folder.write_record(record)
@@ -73,7 +79,7 @@ def _warnings(metered: MeterResult | None) -> list[str]:
     return [*metered.warnings, *([end] if end else [])]
 
 
-def _environment(folder: RunFolder) -> dict[str, object]:
+def _environment(folder: RunFolder) -> dict[str, Any]:
     try:
         return folder.environment
     except StoreError as error:

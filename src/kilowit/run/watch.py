@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from typing import Final
 
 from kilowit.errors import ErrorKind
+from kilowit.parts.executor import Job, Loss
 from kilowit.run.ending import Ending, count_oom_kills
-from kilowit.run.executor_local import Job
 from kilowit.run.ledger_tail import LedgerTail
-from kilowit.run.progress import Progress
+from kilowit.run.progress import CellState
 from kilowit.run.signals import StopRequests
 from kilowit.store import RunFolder
 
@@ -32,7 +33,8 @@ def watch(
     timeout_second: float | None,
     grace_second: float,
     stop: StopRequests,
-    progress: Progress,
+    on_state: Callable[[CellState], None],
+    may_wait: bool = False,
 ) -> Ending:
     """Wait until a worker has ended; return how.
 
@@ -42,15 +44,19 @@ def watch(
         timeout_second: wall time after which it ends itself; None = never.
         grace_second: how long ending may take before force is used; a second Ctrl-C cuts it short.
         stop: the person's requests to stop.
-        progress: told what the ledger says, once a second.
+        on_state: told what the ledger says, once a second.
+        may_wait: the job may have to wait its turn: its time begins with its ledger.
     """
     tail = LedgerTail(folder.ledger_path)
     num_oom_kills = count_oom_kills()
     born_second = time.monotonic()
     next_tail_second = born_second
+    has_begun = not may_wait
     asked_second: float | None = None
-    while (exit_status := job.poll()) is None:
+    while (ended := job.poll()) is None:
         now_second = time.monotonic()
+        if not has_begun:
+            has_begun, born_second = folder.ledger_path.exists(), now_second
         if timeout_second is not None and now_second - born_second > timeout_second + grace_second:
             job.kill()
             return Ending(-signal.SIGKILL, "timeout")
@@ -62,7 +68,9 @@ def watch(
             return Ending(-signal.SIGKILL, "interrupted")
         if now_second >= next_tail_second:
             next_tail_second = now_second + TAIL_SECOND
-            progress.cell_changed(tail.read(now_second - born_second))
+            on_state(tail.read(now_second - born_second))
         time.sleep(LOOK_SECOND)
     asked: ErrorKind | None = None if asked_second is None else "interrupted"
-    return Ending(exit_status, asked, count_oom_kills() - num_oom_kills)
+    if isinstance(ended, Loss):
+        return Ending(0, asked, loss=ended)
+    return Ending(ended, asked, count_oom_kills() - num_oom_kills)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -21,12 +22,16 @@ from kilowit import factors
 from kilowit.cell import Cell
 from kilowit.errors import StoreError
 from kilowit.meter import Meter, MeterResult
+from kilowit.parts.executor import is_stop_asked, num_cells_at_once
 from kilowit.parts.sensor import Sensor, default_sensors, second_opinions
+from kilowit.parts.shared_sensor import SharedSensor
 from kilowit.record import PhaseFigures, Record
 from kilowit.run import phases, ranks
 from kilowit.run.compress import compress
 from kilowit.run.environment import describe_environment
 from kilowit.run.failure import Failure, Stopped, classify
+from kilowit.run.node import held_for
+from kilowit.run.nodes import end_nodes, folder_of, other_nodes, wait_for_end, with_nodes
 from kilowit.run.opinions import opinions_of
 from kilowit.run.phases import CellRun
 from kilowit.run.ranks import Rank
@@ -35,6 +40,7 @@ from kilowit.run.untrained import leave_untrained
 from kilowit.serving.process import prepare_process
 from kilowit.settings import Precision
 from kilowit.store import RunFolder
+from kilowit.store.folder import write_once
 
 HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)
 
@@ -51,23 +57,29 @@ def main(run_dir: Path) -> int:
     folder = RunFolder(run_dir.resolve())
     cell = Cell.from_dict(folder.cell, place=str(folder.cell_path))
     rank = ranks.current()
-    if rank is ranks.ALONE and (num_processes := ranks.num_processes_of(cell)) is not None:
-        return ranks.launch(folder, num_processes)
+    if rank is not ranks.ALONE:
+        return run_cell(folder, cell, rank)
+    with held_for(folder):
+        if (num_processes := ranks.num_processes_of(cell)) is not None:
+            return ranks.launch(folder, num_processes)
+        return run_cell(folder, cell, rank)
+
+
+def run_cell(folder: RunFolder, cell: Cell, rank: Rank) -> int:
+    """Run a cell as one of its ranks, or alone; return as `main` does, but 1 for a rank of a cell that failed.
+
+    Raises:
+        StoreError: the folder has been run before.
+    """
     prepare_process()
     if rank is not ranks.ALONE:
         rank.begin()
-    with _signals_end_the_cell(cell.settings.measure.timeout_second):
+    with _signals_end_the_cell(folder, cell.settings.measure.timeout_second):
         if not rank.is_first:
             return train_along(folder, cell, rank)
         environment = describe_environment()
         folder.write_environment(environment)
-        meter = Meter(
-            folder.path,
-            sensors=sensors_of(cell, rank),
-            period_second=cell.settings.measure.period_second,
-            synchronize=phases.synchronize,
-            job=str(folder.path) if rank.folder else None,
-        )
+        meter = _meter(folder.path, cell, rank)
         run = CellRun(folder, cell, meter, cell.settings, rank=rank)
         failure = None
         try:
@@ -77,6 +89,8 @@ def main(run_dir: Path) -> int:
             failure = rank.cause_of(classify(error))
             traceback.print_exc()  # for worker.log; the record has the one sentence
         _ignore_signals()  # whoever is impatient must not tear the record
+        if rank.folder is not None and rank.node.num_nodes > 1:
+            end_nodes(folder, rank.folder, rank.node.num_nodes)
         try:
             folder.write_record(build_record(run, meter.stop(), environment, failure))
         except StoreError as error:
@@ -89,6 +103,8 @@ def main(run_dir: Path) -> int:
 def sensors_of(cell: Cell, rank: Rank) -> list[Sensor] | None:
     """Return what the meter reads, other meters that were asked for among it; None = the usual."""
     asked, own = cell.settings.measure.second_opinions, rank.sensors()
+    if (num_sharing := num_cells_at_once()) > 1:
+        own = [SharedSensor(sensor, num_sharing) for sensor in own or default_sensors()]
     if not asked:
         return own
     others = second_opinions(asked, factors.country(cell.factors.region))
@@ -96,17 +112,39 @@ def sensors_of(cell: Cell, rank: Rank) -> list[Sensor] | None:
 
 
 def train_along(folder: RunFolder, cell: Cell, rank: Rank) -> int:
-    """Live the life of a cell up to the end of training, off the books, and leave word of how it ended."""
-    meter = Meter(sensors=[], period_second=None, synchronize=phases.synchronize)
+    """Live the life of a cell up to the end of training, and leave word of how it ended.
+
+    Off the books; but the leader of another node meters that node until the cell is over.
+    """
+    if rank.is_leader and rank.folder is not None:
+        own = folder_of(folder, rank.node.number)
+        own.mkdir(parents=True)
+        write_once(own / "environment.json", json.dumps(describe_environment(), ensure_ascii=False))
+        meter = _meter(own, cell, rank)
+    else:
+        meter = Meter(sensors=[], period_second=None, synchronize=phases.synchronize)
     try:
         with meter:
             run_phases(CellRun(folder, cell, meter, cell.settings, rank=rank))
+            if rank.is_leader and rank.folder is not None:
+                wait_for_end(folder, rank.folder)
     except BaseException as error:
         rank.say(classify(error))
         traceback.print_exc()
         return 1
     rank.say(None)
     return 0
+
+
+def _meter(path: Path, cell: Cell, rank: Rank) -> Meter:
+    """Return the meter of this node."""
+    return Meter(
+        path,
+        sensors=sensors_of(cell, rank),
+        period_second=cell.settings.measure.period_second,
+        synchronize=phases.synchronize,
+        job=f"{path}" if rank.folder else None,
+    )
 
 
 def run_phases(run: CellRun) -> None:
@@ -138,6 +176,7 @@ def run_phases(run: CellRun) -> None:
 def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any], failure: Failure | None) -> Record:
     """Put together what the run left; phases that were begun are billed, however it ended."""
     status = "finished" if failure is None else "interrupted" if failure.kind == "interrupted" else "failed"
+    rows, nodes = with_nodes(result.phases, environment, result.signature, other_nodes(run.folder))
     return Record(
         run_id=run.folder.run_id,
         cell_key=run.folder.cell_key,
@@ -153,7 +192,8 @@ def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any],
         error_phase=run.failed_phase if failure else None,
         model=run.model,
         dataset=run.dataset,
-        phases=with_mfu(result.phases, environment, run.settings.precision),
+        phases=with_mfu(rows, environment, run.settings.precision),
+        nodes=nodes,
         scores=run.scores if failure is None else [],
         methods=run.methods,
         warnings=list(result.warnings),
@@ -164,7 +204,7 @@ def build_record(run: CellRun, result: MeterResult, environment: dict[str, Any],
     )
 
 
-def with_mfu(rows: tuple[PhaseFigures, ...], environment: dict[str, Any], precision: Precision) -> list[PhaseFigures]:
+def with_mfu(rows: Sequence[PhaseFigures], environment: dict[str, Any], precision: Precision) -> list[PhaseFigures]:
     """Add the share of the GPU's dense peak that each phase's FLOPs reached; None without a GPU that is known."""
     gpus = environment["gpus"]
     device = factors.device(gpus[0]["name"], gpus[0]["memory_byte"]) if gpus else None
@@ -180,14 +220,17 @@ def with_mfu(rows: tuple[PhaseFigures, ...], environment: dict[str, Any], precis
 
 
 @contextlib.contextmanager
-def _signals_end_the_cell(timeout_second: float | None) -> Iterator[None]:
+def _signals_end_the_cell(folder: RunFolder, timeout_second: float | None) -> Iterator[None]:
     """Turn SIGTERM, SIGINT and the time limit into the end of the cell, with its record still to be written."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         _ignore_signals()
         if number == signal.SIGALRM:
             raise Stopped("timeout", f"longer than measure.timeout_second = {timeout_second:g}")
-        raise Stopped("interrupted", f"ended by {signal.Signals(number).name}")
+        name = signal.Signals(number).name
+        if number == signal.SIGTERM and not is_stop_asked(folder.path):
+            raise Stopped("preempted", f"its machine was taken away: {name}")
+        raise Stopped("interrupted", f"ended by {name}")
 
     before = {number: signal.signal(number, stop) for number in HANDLED}
     signal.setitimer(signal.ITIMER_REAL, timeout_second or 0)

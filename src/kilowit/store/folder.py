@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kilowit.errors import StoreError
+from kilowit.parts.executor import JOB_NAME
 from kilowit.record import Record
 
 CELL_SCHEMA_VERSION: Final = 1
@@ -198,6 +199,8 @@ class RunFolder:
         """Whether its worker is alive, here or on another machine that shares the store."""
         if self.record_path.exists():
             return False
+        if self.is_away:
+            return self._seconds_silent() < SILENCE_SECOND
         try:
             host = json.loads(self.lock_path.read_text(encoding="utf-8"))["host"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -205,6 +208,11 @@ class RunFolder:
         if host == socket.gethostname():
             return _is_locked(self.lock_path)
         return self._seconds_silent() < SILENCE_SECOND
+
+    @property
+    def is_away(self) -> bool:
+        """Whether an executor has sent it elsewhere, and only that executor knows whether it still runs."""
+        return (self.path / JOB_NAME).exists()
 
     def write_cell(self, cell: Mapping[str, Any], *, cell_key: str, attempt: int) -> None:
         """Write what is asked, once.
@@ -268,7 +276,7 @@ class RunFolder:
         return descriptor
 
     def _seconds_silent(self) -> float:
-        paths = [p for p in (self.ledger_path, self.lock_path) if p.exists()]
+        paths = [p for p in (self.ledger_path, self.lock_path, self.path / JOB_NAME) if p.exists()]
         return time.time() - max(p.stat().st_mtime for p in paths)
 
 

@@ -18,7 +18,9 @@ from kilowit.errors import StudyError, near_name_hint
 from kilowit.record import PhaseFigures, Record, Score
 from kilowit.served import ServedScenario
 
-_STRUCTURES: Final = ("cell", "environment", "model", "dataset", "methods", "warnings", "imported", "second_opinions")
+_STRUCTURES: Final = (
+    "cell", "environment", "model", "dataset", "methods", "warnings", "imported", "second_opinions", "nodes",
+)  # fmt: skip
 _NAMES: Final = ("label", "recipe", "seed", "model_name", "dataset_name")
 _TABLES: Final = ("phases", "scores", "serving")
 _SCALARS: Final = tuple(f.name for f in dataclasses.fields(Record) if f.name not in (*_STRUCTURES, *_TABLES))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kilowit.run.coordinator import RunOptions, run_study
-from kilowit.run.executor_local import LocalExecutor
+from kilowit.meter.machine_lock import MachineLock
+from kilowit.parts.executors.local import LocalExecutor, LocalJob
+from kilowit.run.coordinator import run_study
 from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import PlainProgress
+from kilowit.run.session import RunOptions
 from kilowit.store import RunFolder, Store
 from kilowit.study import Study
 
@@ -24,6 +27,15 @@ datasets: [docstrings]
 seeds: [0, 1, 2]
 measure: {idle_second: 0, cooldown_second: 0}
 """
+
+
+def start_held(executor: LocalExecutor, folder: RunFolder, lock: MachineLock) -> LocalJob:
+    """Start a worker that holds its folder and the machine, as a study does."""
+    descriptor = folder.lock_for_worker()
+    try:
+        return executor.start(folder.path, inherited=(descriptor, lock.descriptor))
+    finally:
+        os.close(descriptor)
 
 
 class Bench:
@@ -39,11 +51,13 @@ class Bench:
         behaviour = self.behaviours.pop(0) if self.behaviours else "finish"
         return [sys.executable, str(STAND_IN), behaviour, str(folder)]
 
-    def run(self, *overrides: str, forecast: Callable | None = None) -> StudyOutcome:
+    def run(
+        self, *overrides: str, forecast: Callable | None = None, executor: LocalExecutor | None = None
+    ) -> StudyOutcome:
         self._stream = io.StringIO()
         return run_study(
             self.study(*overrides), self.store, progress=PlainProgress(self._stream), options=self.options,
-            forecast=forecast, executor=LocalExecutor(self.command),
+            forecast=forecast, executor=executor or LocalExecutor(self.command),
         )  # fmt: skip
 
     @property

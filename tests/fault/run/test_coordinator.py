@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from study_bench import ONE_CELL, Bench
+from study_bench import ONE_CELL, Bench, start_held
 
-from kilowit.errors import StoreError
+from kilowit.errors import PlanError, StoreError
 from kilowit.meter.machine_lock import machine_lock
-from kilowit.run.coordinator import RunOptions
+from kilowit.parts.executor import write_job
+from kilowit.parts.executors.local import LocalExecutor
 from kilowit.run.ending import Ending, cause_of, count_oom_kills
-from kilowit.run.executor_local import LocalExecutor
+from kilowit.run.session import RunOptions
 
 
 def wait_for(path: Path) -> None:
@@ -238,8 +240,60 @@ def test_a_study_waits_for_an_orphaned_worker_and_takes_its_result(bench: Bench)
     folder = bench.store.create(cell.to_dict(), label=cell.label, cell_key=cell.key, attempt=1)
     with machine_lock(study="green", store="here", mode="refuse", on_wait=print) as lock:
         assert lock is not None
-        job = LocalExecutor(bench.command).start(folder, inherited=(lock.descriptor,))
+        job = start_held(LocalExecutor(bench.command), folder, lock)
     outcome = bench.run(ONE_CELL)  # the coordinator that started it is gone; its worker holds the machine
     assert job.poll() == 0
     assert (outcome.num_skipped, outcome.run_ids) == (1, ())
     assert "waiting for this machine" in bench.said
+
+
+def test_cells_run_two_at_a_time_and_each_once(bench: Bench) -> None:
+    executor = LocalExecutor(bench.command, gpus=["GPU-a", "GPU-b"])
+    bench.behaviours = ["lost"]
+    outcome = bench.run(executor=executor)
+    assert (outcome.num_finished, outcome.exit_code, len(outcome.run_ids)) == (3, 0, 4)
+    assert sorted((r.attempt, r.status) for r in bench.store.records()) == [
+        (1, "failed"), (1, "finished"), (1, "finished"), (2, "finished"),
+    ]  # fmt: skip
+    assert bench.run(executor=executor).num_skipped == 3
+
+
+def test_ctrl_c_ends_all_that_run_at_a_time_and_leaves_their_records(bench: Bench) -> None:
+    bench.behaviours = ["hang", "hang"]
+
+    def interrupt() -> None:
+        end = time.monotonic() + 20
+        while len(list(bench.store.path.glob("*/ready"))) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    outcome = bench.run(executor=LocalExecutor(bench.command, gpus=["GPU-a", "GPU-b"]))
+    thread.join()
+    assert outcome.exit_code == 130
+    assert [record.error_kind for record in bench.store.records()] == ["interrupted", "interrupted"]
+
+
+def test_recipe_of_several_processes_is_refused_where_a_cell_has_one_gpu(bench: Bench) -> None:
+    with pytest.raises(PlanError, match="trains in 2 processes, one a GPU, and executor local gives a cell 1"):
+        bench.run("recipes={a: [ddp]}", executor=LocalExecutor(bench.command, gpus=["GPU-a", "GPU-b"]))
+    assert bench.store.folders() == []
+
+
+def test_run_that_ends_while_a_new_driver_looks_at_it_is_not_closed_again(bench: Bench) -> None:
+    """The job of an earlier driver writes its record just before its executor is asked for it."""
+    cell = bench.study(ONE_CELL).cells[0]
+    folder = bench.store.create(cell.to_dict(), label=cell.label, cell_key=cell.key, attempt=1)
+    write_job(folder.path, "away")
+
+    class Away(LocalExecutor):
+        name, is_here = "away", False
+
+        def adopt(self, path: Path) -> None:
+            subprocess.run([*bench.command(path)], check=True)
+
+    outcome = bench.run(ONE_CELL, executor=Away(bench.command))
+    assert (outcome.num_skipped, outcome.run_ids) == (1, ())
+    assert [record.status for record in bench.store.records()] == ["finished"]

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from kilowit.run.executor_local import LocalJob
+from kilowit.parts.executors.local import LocalJob
 
 # Starts a child in a group of its own, as the metric `judge` does, and dies without a word.
 WORKER = """

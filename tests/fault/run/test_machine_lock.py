@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from study_bench import ONE_CELL, Bench
+from study_bench import ONE_CELL, Bench, start_held
 
 from kilowit.errors import ExecutorError
 from kilowit.meter.machine_lock import MachineLock, lock_path, machine_lock
@@ -69,9 +69,9 @@ def test_a_worker_that_outlives_its_coordinator_still_holds_the_machine(bench: B
     with machine_lock(**study) as lock:
         assert isinstance(lock, MachineLock)
         folder = bench.store.create({"study_name": "green"}, label="x", cell_key="k", attempt=1)
-        from kilowit.run.executor_local import LocalExecutor
+        from kilowit.parts.executors.local import LocalExecutor
 
-        job = LocalExecutor(bench.command).start(folder, inherited=(lock.descriptor,))
+        job = start_held(LocalExecutor(bench.command), folder, lock)
     try:
         assert folder.is_running
         with pytest.raises(ExecutorError), machine_lock(**study):

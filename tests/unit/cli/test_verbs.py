@@ -228,7 +228,8 @@ def test_parts_lists_kinds_names_and_cards(kilowit: Run) -> None:
     code, out, _ = kilowit("parts")
     assert code == 0
     assert [line.split("\t")[0] for line in out.splitlines()[1:]] == [
-        "models", "datasets", "methods", "recipes", "metrics", "sensors", "runtimes", "searches", "factors",
+        "models", "datasets", "methods", "recipes", "metrics", "sensors", "runtimes", "searches", "executors",
+        "factors",
     ]  # fmt: skip
     assert "sortish\tbatches of examples of similar length" in kilowit("parts", "methods")[1]
     assert kilowit("parts", "methods", "sortish")[1].startswith("sortish: ")

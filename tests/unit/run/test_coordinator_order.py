@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kilowit.run.coordinator import ordered_cells
 from kilowit.run.outcome import StudyOutcome
+from kilowit.run.session import ordered_cells
 from kilowit.study import Study
 
 STUDY = "{name: %s, models: [%s], datasets: [docstrings], seeds: [0, 1, 2, 3], measure: {order: %s}}"

@@ -33,8 +33,10 @@ def tell_all(progress: Progress) -> None:
         progress.study_started("green", 3)
         progress.cell_started(START)
         for step in (1, 2):
-            progress.cell_changed(CellState(phase="train", step=step, num_steps=4, loss=2.5, energy_joule=10.0))
-        progress.cell_changed(CellState(phase="score"))
+            progress.cell_changed(
+                START.run_id, CellState(phase="train", step=step, num_steps=4, loss=2.5, energy_joule=10.0)
+            )
+        progress.cell_changed(START.run_id, CellState(phase="score"))
         progress.cell_ended(START.label, record())
         progress.cell_passed_over("b", "done before as x")
         progress.note("a note")

@@ -17,6 +17,7 @@ from kilowit.run import ranks, worker
 from kilowit.run.batches import IGNORED
 from kilowit.run.engines import sharding
 from kilowit.run.failure import Failure
+from kilowit.run.nodes import Node
 from kilowit.run.ranks import ALONE, Rank
 from tiny_training import tiny_model
 
@@ -24,7 +25,7 @@ ECHO = Failure("error", "RuntimeError: gloo: Connection closed by peer [127.0.0.
 
 
 def leave_word(folder: Path, number: int, **word: object) -> None:
-    (folder / f"rank{number}.json").write_text(json.dumps(word), encoding="utf-8")
+    (folder / f"rank{number}.json").write_text(json.dumps({"node": 0, **word}), encoding="utf-8")
 
 
 def test_ranks_are_asked_for_by_the_recipe_alone(tmp_path: Path) -> None:
@@ -97,3 +98,13 @@ def test_hollow_copy_filled_again_is_the_model(family: str) -> None:
         assert name == other
         assert torch.equal(value, copied)
         assert value.data_ptr() != copied.data_ptr()
+
+
+def test_node_that_has_said_nothing_of_its_end_is_lost_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "ECHO_SECOND", 0.0)
+    leave_word(tmp_path, 1, pid=os.getpid(), ended=False, node=1)
+    failure = Rank(0, 2, tmp_path, node=Node(0, 2, "host:1")).cause_of(ECHO)
+    assert failure.kind == "lost"
+    assert failure.message.startswith("node 1 of 2 is gone: RuntimeError: gloo")

@@ -4,7 +4,9 @@
 
 Trains a small BART on SAMSum for a while, for random weights write the same few tokens whatever is read; or takes the
 model in FOLDER. Then both write summaries of the documents in fp32 under three settings, and torch_fast once more in
-bf16: how many summaries are the same to the token, and what the paired ROUGE says. The documents are SAMSum's test and
+bf16: how many summaries are the same to the token, and what the paired ROUGE says. Where they differ, transformers is
+asked for that document alone: its own summary can depend on what else is in the batch, for padding changes the rounding
+and beams may be as good as equal. The documents are SAMSum's test and
 validation split and the last of its training split, which are not trained on; from studies/data (`make gpu-data`) or
 ../shared. The exit code is 1 if one token differs in fp32.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -96,16 +98,30 @@ def train_small(corpus: Corpus, seconds: float, device: str) -> LoadedModel:
     return loaded
 
 
-def compare(name: str, expected: Tokens, written: Tokens, limit: float | None) -> Bar:
+def compare(name: str, expected: Tokens, written: Tokens) -> Bar:
     """Return how many summaries are the same to the token."""
     same = sum(list(a) == list(b) for a, b in zip(expected, written, strict=True))
     measured = f"{same} of {len(expected)} ({100 * same / len(expected):.2f} %)"
-    for place, (a, b) in enumerate(zip(expected, written, strict=True)):
-        if limit is not None and list(a) != list(b):
-            print(f"  differs, document {place}:\n    {list(a)}\n    {list(b)}", flush=True)
-    is_met = None if limit is None else same >= limit * len(expected)
     print(f"same summaries, {name}: {measured}", flush=True)  # at once: a run that is cut off leaves it
-    return Bar(f"same summaries, {name}", measured, "" if limit is None else f">= {100 * limit:g} %", is_met)
+    return Bar(f"same summaries, {name}", measured, "", None)
+
+
+def compare_with_stock(
+    name: str, expected: Tokens, written: Tokens, stock_alone: Callable[[int], Sequence[int]]
+) -> list[Bar]:
+    """Return how many summaries are transformers' in the same batch, and how many it writes in that batch or alone."""
+    others = [place for place, (a, b) in enumerate(zip(expected, written, strict=True)) if list(a) != list(b)]
+    num_alone = 0
+    for place in others:
+        alone = list(stock_alone(place))
+        num_alone += alone == list(written[place])
+        print(f"  differs, document {place}:\n    {list(expected[place])}\n    {list(written[place])}", flush=True)
+        print(f"    alone, transformers: {alone}", flush=True)
+    num_same = len(expected) - len(others) + num_alone
+    measured = f"{num_same} of {len(expected)} ({100 * num_same / len(expected):.2f} %)"
+    print(f"same as transformers in its batch or alone, {name}: {measured}", flush=True)
+    bar = Bar(f"the same in its batch or alone, {name}", measured, ">= 100 %", num_same == len(expected))
+    return [compare(name, expected, written), bar]
 
 
 def rouge_bars(texts: dict[str, list[str]], references: list[str]) -> list[Bar]:
@@ -144,7 +160,11 @@ def main() -> int:
         middle = time.process_time()
         written = fast.generate(sources, options)
         print(f"{name}: CPU seconds {middle - began:.1f}, {time.process_time() - middle:.1f}", flush=True)
-        bars.append(compare(f"fp32, {name}", expected[name], written, 1.0))
+
+        def alone(place: int, options: GenerateOptions = options) -> Sequence[int]:
+            return list(stock.generate([sources[place]], options)[0])
+
+        bars += compare_with_stock(f"fp32, {name}", expected[name], written, alone)
     distinct = len({tuple(row) for row in expected["greedy"]})
     bars.append(Bar("different summaries, greedy", f"{distinct} of {len(sources)}", "", None))
     bars += in_bf16(loaded, sources, expected, references)
@@ -163,7 +183,7 @@ def in_bf16(
         "fp32": decode(expected[name], skip_special_tokens=True),
         "bf16": decode(written, skip_special_tokens=True),
     }
-    return [compare(f"bf16 and fp32, {name}", expected[name], written, None), *rouge_bars(texts, references)]
+    return [compare(f"bf16 and fp32, {name}", expected[name], written), *rouge_bars(texts, references)]
 
 
 if __name__ == "__main__":

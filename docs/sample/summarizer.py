@@ -207,7 +207,7 @@ bill = answer["bill"]
 print("document:", document[:300])
 print("summary: ", answer["summaries"][0]["text"])
 print(f"{measure(bill['energy_joule'], 'energy')}, {measure(answer['latency_second'], 'time')}")
-print("the page:", page[page.index("<h1>") + 4 : page.index("</h1>")])
+print("the page:", page[page.index("<title>") + 7 : page.index("</title>")])
 print(f"it counts today: {today['num_documents']} summary, {measure(today['joule'], 'energy')} on requests")
 
 # %% [markdown]

@@ -105,7 +105,7 @@ def test_eight_bits_are_smaller_and_were_served(sample: Sample) -> None:
 @pytest.mark.timeout(900)
 def test_the_endpoint_answered_with_its_bill_and_its_page(sample: Sample) -> None:
     text = sample.printed("9. Serve")
-    assert "the page: What does this summary cost?" in text
+    assert "the page: kilowit: what a summary costs" in text
     assert "summary: " in text
     assert "it counts today: 1 summary" in text
     assert (sample.runs.path / "serving").is_dir()

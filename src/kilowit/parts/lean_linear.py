@@ -18,6 +18,8 @@ from typing import Any, Final
 import torch
 from torch.nn.functional import linear
 
+from kilowit.parts.residual_norm import settled
+
 # Layers that read one input, by the names of an attention's module and of its layers.
 _SELF: Final = ("self_attn", "SelfAttention")
 _CROSS: Final = ("encoder_attn", "EncDecAttention")
@@ -67,6 +69,7 @@ class _Readers:
         self.waiting: dict[int, Any] = {}
 
     def output(self, number: int, inputs: Any) -> Any:
+        inputs = settled(inputs)
         if self.inputs is not inputs or number not in self.waiting:
             parameters = [side for layer in self.layers for side in (layer.weight, layer.bias)]
             self.inputs, self.waiting = inputs, dict(enumerate(LeanLinears.apply(inputs, *parameters)))

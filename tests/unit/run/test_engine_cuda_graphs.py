@@ -20,6 +20,7 @@ from kilowit.parts.methods import cuda_graph, packing
 from kilowit.parts.packed import PackedCollator, implementation_for, packed_rows, place_positions
 from kilowit.parts.tokenized import TrainingData
 from kilowit.run.engines import loop
+from kilowit.run.engines import row_shapes as row_shapes_module
 from kilowit.run.engines.job import TrainJob
 from kilowit.run.engines.loss import token_loss_sum
 from kilowit.run.engines.row_shapes import MULTIPLE, filled, row_shapes
@@ -46,6 +47,7 @@ class Rerun:
 @pytest.fixture
 def rerun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "Recorder", Rerun)
+    monkeypatch.setattr(row_shapes_module, "RECORDING_COST", 0)  # each shape that pads less: there are few rows here
 
 
 def undropped(family: str) -> Any:
@@ -128,9 +130,14 @@ def test_every_row_has_a_shape_whose_pairs_are_neither_empty_nor_too_long(num_sh
 def test_shapes_are_cut_where_that_saves_the_most_padding_by_either_side() -> None:
     like = [(100, 20), (101, 21), (99, 22)]
     longer_sources, longer_targets = [(160, 20), (161, 21)], [(100, 60), (101, 62)]
-    shapes = row_shapes([*longer_targets, *like, *longer_sources], 3, (50, 50))
+    shapes = row_shapes([*longer_targets, *like, *longer_sources] * 9, 3, (50, 50))
     assert [shape[:2] for shape in shapes] == [(168, 24), (104, 64), (104, 24)]
     assert len(row_shapes([(100, 20)] * 9, 3, (50, 50))) == 1
+
+
+def test_no_shape_is_recorded_that_saves_less_than_its_recording() -> None:
+    assert len(row_shapes([(100, 20)] * 50 + [(120, 20)], 3, (50, 50))) == 2
+    assert len(row_shapes([(100, 20)] * 10 + [(120, 20)], 3, (50, 50))) == 1
 
 
 @pytest.mark.usefixtures("rerun")

@@ -17,6 +17,7 @@ from typing import Any, Final
 METHODS: Final[tuple[str | dict[str, dict[str, Any]], ...]] = (
     "bf16_weights",
     "packing",
+    "balanced",
     {"fused_loss": {"chunk_tokens": 8192}},
     {"cuda_graph": {"num_shapes": 6}},
 )

@@ -21,6 +21,7 @@ from kilowit.errors import PlanError
 from kilowit.parts.flop import TRAIN_PER_FORWARD
 from kilowit.parts.lean_linear import lean_linears
 from kilowit.parts.packed import IMPLEMENTATIONS, PackedCollator, implementation_for, packed_rows, place_positions
+from kilowit.parts.residual_norm import fused_residuals, residual_layers
 from kilowit.parts.tokenized import TokenizedSplit
 from kilowit.run.batches import Collator
 from kilowit.run.engines.cuda_graphs import RecordedPasses, Recorder
@@ -117,6 +118,7 @@ class Loop:
         groups = parameter_groups(self.model, job.settings.train.weight_decay)
         self.master = master_weights(job, groups) if job.settings.weights == "bf16" else None
         self.optimizer = build_optimizer(job, groups)
+        self.norms = residual_norms(job) if self.master is not None else None
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.schedule = get_scheduler(
             job.settings.train.schedule,
@@ -220,7 +222,9 @@ class Loop:
 
         self.model.train()
         self.recorded = RecordedPasses(self.job, batches, passes, weights)
-        with same_randomness(self.job), self._leanly():
+        if self.norms is not None:
+            self.norms.load()
+        with same_randomness(self.job), self._leanly(), self._fused_norms():
             self.recorded.record(recorder, batches, self.collate_on_host)
         self.log.clear()
 
@@ -236,6 +240,9 @@ class Loop:
     def _leanly(self) -> AbstractContextManager[None]:
         """Return the context of passes that may cost the host time: with autocast, layers stay as they are."""
         return lean_linears(self.model) if self.master is not None else nullcontext()
+
+    def _fused_norms(self) -> AbstractContextManager[None]:
+        return fused_residuals(self.model, self.norms.norm) if self.norms is not None else nullcontext()
 
     def run(self) -> None:
         """Take all steps, validate when it is due, and let the methods end it."""
@@ -340,6 +347,16 @@ def parameter_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
         {"params": [p for name, p in trained if name in decayed], "weight_decay": weight_decay},
         {"params": [p for name, p in trained if name not in decayed], "weight_decay": 0.0},
     ]
+
+
+def residual_norms(job: TrainJob) -> Any:
+    """Return the kernels of `fused_residuals` for passes that will be recorded on CUDA; None: the layers have none."""
+    layers = residual_layers(job.model)
+    if job.device.type != "cuda" or job.data.num_row_shapes is None or not layers:
+        return None
+    from kilowit.parts.residual_norm_kernels import ResidualNorms
+
+    return ResidualNorms(layers[0].embed_dim, job.device)
 
 
 def master_weights(job: TrainJob, groups: list[dict[str, Any]]) -> MasterWeights:

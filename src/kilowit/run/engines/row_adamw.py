@@ -17,11 +17,12 @@ BLOCK: Final = 4096  # numbers a program
 NUM_WARPS: Final = 8
 
 
+# Without types: Triton reads annotations, and knows none but its own.
 @triton.jit  # type: ignore[untyped-decorator]
-def adamw_step(
-    masters: Any, weights: Any, gradients: Any, means: Any, squares: Any, divisor: Any, rate: Any, decay: Any,
-    beta1: Any, beta2: Any, correction1: Any, correction2: Any, epsilon: Any, num: Any, BLOCK: tl.constexpr,
-) -> None:  # fmt: skip
+def adamw_step(  # type: ignore[no-untyped-def]
+    masters, weights, gradients, means, squares, divisor, rate, decay,
+    beta1, beta2, correction1, correction2, epsilon, num, BLOCK: tl.constexpr,
+):  # fmt: skip
     """Take the step of `RowAdamW` for BLOCK numbers of a row; `divisor` is in memory, 0-d."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < num
@@ -58,10 +59,14 @@ class RowAdamW(torch.optim.Optimizer):  # type: ignore[misc]
         self.compiling.start()
 
     def _compile(self, device: torch.device) -> None:
-        torch.cuda.set_device(device)
-        single, half = torch.float32, torch.bfloat16
-        pointers = (single, half, half, single, single, single)
-        adamw_step.warmup(*pointers, *[0.5] * 7, len(self.rows[0]), BLOCK=BLOCK, num_warps=NUM_WARPS, grid=(1,))
+        """Launch the kernel once: Triton compiles it, and what calls it, then."""
+        with torch.cuda.device(device), torch.cuda.stream(stream := torch.cuda.Stream(device)):
+            single = torch.zeros(BLOCK, device=device)
+            half = single.bfloat16()
+            adamw_step[(1,)](
+                single, half, half, single, single, single, *[0.5] * 7, BLOCK, BLOCK=BLOCK, num_warps=NUM_WARPS
+            )
+            stream.synchronize()
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def step(self, closure: None = None) -> None:

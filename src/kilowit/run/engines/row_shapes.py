@@ -16,6 +16,7 @@ import torch
 from kilowit.run.batches import IGNORED
 
 MULTIPLE: Final = 8  # of tokens in a row: what fills tensor cores
+RECORDING_COST: Final = 3  # rows that could be computed while one more shape is recorded (BART-large, one H100; ours)
 Size = tuple[int, int]  # tokens of the sources and of the targets of a row
 
 
@@ -40,17 +41,18 @@ def row_shapes(sizes: Sequence[Size], num_shapes: int, longest: Size) -> list[Ro
     """Return at most `num_shapes` shapes, the largest first, such that one holds each of the sizes.
 
     The rows are cut in two, again and again, by the length of their sources or of their targets, each time where that
-    saves the most padding; each part's shape is as large as its rows.
+    saves the most padding, while it saves more than recording costs; each part's shape is as large as its rows.
 
     Args:
         sizes: of the rows that will come, at least one.
         longest: source and target of the split.
     """
     groups = [list(sizes)]
+    cost = RECORDING_COST * sum(map(sum, sizes)) / len(sizes)
     while len(groups) < num_shapes:
         cuts = [_best_cut(group) for group in groups]
         saved, halves = max(cuts, key=lambda cut: cut[0])
-        if saved == 0:
+        if saved <= cost:
             break
         groups = [group for group, cut in zip(groups, cuts, strict=True) if cut[1] is not halves] + halves
     longest = (max(2, longest[0]), max(2, longest[1]))

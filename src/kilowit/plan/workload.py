@@ -60,7 +60,6 @@ class Workload:
     is_baseline: bool
     baseline: str
     downloads: bool  # the model comes from the hub
-    dataset_basis: str
     notes: tuple[str, ...]
 
     @property
@@ -163,7 +162,6 @@ class DatasetSize:
     test: Interval
     source_tokens: Interval | None
     target_tokens: Interval | None
-    basis: str
 
 
 def workload(cell: Cell) -> Workload:
@@ -211,7 +209,6 @@ def workload(cell: Cell) -> Workload:
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
         downloads=hub_id(cell.model) is not None,
-        dataset_basis=data.basis,
         notes=tuple(notes),
     )
 
@@ -260,7 +257,6 @@ def _read_here(spec: dict[str, Any]) -> DatasetSize:
         test=Interval.exactly(float(len(corpus.test))),
         source_tokens=source * TOKENS_PER_WORD,
         target_tokens=target * TOKENS_PER_WORD,
-        basis="read here",
     )
 
 
@@ -293,7 +289,6 @@ def _published(spec: dict[str, Any]) -> DatasetSize:
         examples("test"),
         tokens(known.source_tokens_mean if known else None),
         tokens(known.target_tokens_mean if known else None),
-        "published counts" if known else "unknown",
     )
 
 

@@ -19,6 +19,7 @@ from kilowit.parts.dataset import Corpus, Split
 from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop, generate_flop, layer_parameters
 from kilowit.parts.method import plan_settings, plan_size
 from kilowit.plan.interval import Interval
+from kilowit.plan.scoring import score_second_per_pair
 from kilowit.settings import Settings
 
 # Datasets that are read from this machine's own files, without the network: the plan reads them too.
@@ -60,6 +61,7 @@ class Workload:
     is_baseline: bool
     baseline: str
     downloads: bool  # the model comes from the hub
+    score_second_per_pair: Interval  # of the metrics whose cost is known
     notes: tuple[str, ...]
 
     @property
@@ -209,6 +211,7 @@ def workload(cell: Cell) -> Workload:
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
         downloads=hub_id(cell.model) is not None,
+        score_second_per_pair=score_second_per_pair(cell.metric_calls),
         notes=tuple(notes),
     )
 

@@ -56,6 +56,14 @@ NO_ANSWER: Final = DatasetAnswer(
     "nothing", ("No run yet, so there is no answer, and whether neural models beat lead is unknown.",)
 )
 
+ONLY_IMPORTED: Final = DatasetAnswer(
+    "imported",
+    (
+        "Only imported runs: kilowit metered none of them, so there is no answer and no bill, and whether neural "
+        "models beat lead is unknown. What their files state stands below.",
+    ),
+)
+
 
 def answer_for(comparisons: Comparisons, choices: Sequence[Choice]) -> DatasetAnswer:
     """Answer for choices on one dataset and hardware.

@@ -7,7 +7,7 @@ A metric with ``NEEDS_SOURCE = True`` is given ``sources=``, the whole documents
 * ``names(options)`` and ``needs_source(options)``, where these depend on the options;
 * ``check(options)``: refuse what cannot work on this machine, when a study is read or a file is about to be scored;
 * ``PACKAGES`` and ``EXTRA``: modules that it imports, and the extra of kilowit that brings them, if not ``metrics``;
-* ``second_per_pair(options)``: what an encoder takes for a pair on a CPU, None = unknown; n-grams
+* ``second_per_pair(options)``: what an encoder takes for a pair on a CPU core, None = unknown; n-grams
   need not say;
 * ``fetch(options)``: download what it needs, apart from scoring; ``needs_fetch(options)``: whether it must.
 
@@ -104,7 +104,7 @@ class MetricCall:
 
     @property
     def second_per_pair(self) -> float | None:
-        """Seconds that a plan adds for a pair on a CPU; 0 = counted with the n-grams, None = unknown."""
+        """Seconds that a plan adds for a pair on a CPU core; 0 = counted with the n-grams, None = unknown."""
         second: float | None = self._asked("second_per_pair", 0.0)
         return second
 

@@ -10,7 +10,7 @@ from kilowit.plan.interval import Interval
 
 # 380 pairs a second with all four ROUGE variants and stemmer (our benchmark, 2026-11); long texts are slower.
 NGRAM_PAIRS_PER_SECOND: Final = Interval(60, 380, 800)
-# Cards give seconds of one long pair on two CPU cores: short texts, more cores or a GPU take down to a fiftieth.
+# Metrics give seconds of a long pair on one CPU core: short texts, more cores or a GPU take down to a fiftieth (ours).
 ENCODER_RANGE: Final = Interval(0.02, 1, 3)
 
 

@@ -40,7 +40,7 @@ check, needs_fetch, fetch = check_encoder, is_on_hub, fetch_encoder
 
 
 def second_per_pair(options: Options) -> float | None:
-    """Return the seconds of a pair of CNN/DailyMail on two CPU cores (benchmarks/encoder_speed.py, 2026-11)."""
+    """Return the seconds of a pair of CNN/DailyMail on one CPU core (benchmarks/encoder_speed.py, 2026-11)."""
     return of_default_encoder(0.051, options)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 ErrorKind = Literal[
     "out_of_memory_gpu",  # the device allocator refused
@@ -25,7 +25,6 @@ ErrorKind = Literal[
     "download_failed",  # the hub did not answer
     "error",  # any other exception; error_message says which
 ]
-ERROR_KINDS: Final[tuple[str, ...]] = get_args(ErrorKind)
 RETRIED_KINDS: Final = frozenset({"preempted", "lost", "download_failed"})
 MAX_ATTEMPTS: Final = 3
 

@@ -261,7 +261,7 @@ def compare(
 ) -> None:
     """Compare two sides, figure by figure, paired, with intervals.
 
-    Example: kilowit compare recipe=full recipe=bf16 --fail-if 'train.energy_total_joule>+5%'
+    Example: kilowit compare recipe=plain recipe=bf16 --fail-if 'train.energy_total_joule>+5%'
     """
     from kilowit.cli import running
 

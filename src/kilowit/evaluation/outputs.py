@@ -31,7 +31,6 @@ class Evaluation:
     per_example: dict[str, list[float]] = field(repr=False)
     metered: MeterResult = field(repr=False)
     compared_with: str | None = None
-    other_scores: tuple[Score, ...] = ()
     comparison: Mapping[str, Contrast] = field(default_factory=dict)  # by score: this system less the other
     verdicts: Mapping[str, str] = field(default_factory=dict)
     costs: Mapping[str, PhaseFigures] = field(default_factory=dict)  # by metric: what scoring this system took
@@ -129,7 +128,6 @@ def evaluate(
         per_example=scored.per_example,
         metered=meter.stop(),
         compared_with=None if other is None else other.name,
-        other_scores=() if scored_other is None else scored_other.scores,
         comparison=contrasts,
         verdicts={name: _verdict(contrast, scored.metric_of[name]) for name, contrast in contrasts.items()},
         costs=scored.costs,

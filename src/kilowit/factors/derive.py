@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kilowit.errors import PartError
 from kilowit.factors.carbon import carbon, pue
 from kilowit.factors.factor import Factor, joule_to_kwh
 from kilowit.factors.machines import EMBODIED_LIFETIME_SECOND, embodied, machine, machines, price, price_regions
@@ -110,21 +109,6 @@ def derive_figures(
         factor_ids=tuple(f.id for f in (grid, overhead, built, on_demand, spot) if f is not None),
         notes=tuple(_notes(likely, region, machine_name, on_demand, spot)),
     )
-
-
-def require_one_basis(derived: Iterable[Derived]) -> str | None:
-    """Return the basis that all share (None if there are none).
-
-    Raises:
-        PartError: ``direct`` and ``lifecycle`` grid factors would stand in one table.
-    """
-    bases = sorted({d.basis for d in derived})
-    if len(bases) > 1:
-        raise PartError(
-            f"CO2e on different bases ({', '.join(bases)}) cannot be compared",
-            hint="Re-price all runs with one region: --region azure/westus2.",
-        )
-    return bases[0] if bases else None
 
 
 def _emitted(energy_joule: float | None, end: str, grid: Factor, overhead: Factor) -> float | None:

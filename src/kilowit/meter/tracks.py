@@ -6,6 +6,7 @@ at every edge that is one stretch; after a hang or a gap it is several, and they
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ class Waiting:
         self.tally, self.second, self.joule = tally, 0.0, 0.0  # joule: what the power channel saw meanwhile
 
 
-class Track:
+class Track(ABC):
     """What all channels share: the stretches that wait for the next reading."""
 
     def __init__(self, number: int, channel: Channel, warn: Warn) -> None:
@@ -51,9 +52,9 @@ class Track:
         """Forget what waited: nothing is known about it."""
         self.waiting.clear()
 
+    @abstractmethod
     def read(self, value: Value) -> None:
         """Book a reading on what waited."""
-        raise NotImplementedError
 
     def finish(self, period_second: float) -> None:
         """Book what still waits at the end, as far as that can be known."""

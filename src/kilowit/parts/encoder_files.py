@@ -42,6 +42,11 @@ class EncoderFiles:
     identity: str
 
 
+def of_default_encoder(second: float, options: EncoderOptions) -> float | None:
+    """Return what was measured of the packaged encoder; None for any other, of which nothing was."""
+    return second if options.encoder == DEFAULT_ENCODER else None
+
+
 def is_on_hub(options: EncoderOptions) -> bool:
     """Whether the encoder comes from the hub."""
     return not (options.encoder.startswith(catalogue.PACKAGED) or catalogue.is_path(options.encoder))

@@ -5,6 +5,7 @@ Tensors: B sources, S source positions.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -32,7 +33,7 @@ FLOAT_BYTE: Final = 4
 CUDA_MULTIPLE: Final = 16  # see fast_batch.KEYS_MULTIPLE
 
 
-class BatchGenerator:
+class BatchGenerator(ABC):
     """Searches with a decoder of `fast_decoder`'s kind: in batches, longest sources first.
 
     Args:
@@ -156,9 +157,9 @@ class BatchGenerator:
         inputs = {name: value.to(self.device) for name, value in inputs.items()}
         return self.read(**inputs)
 
+    @abstractmethod
     def read(self, input_ids: Any, attention_mask: Any) -> Segment:
         """Encode sources [B, S] and compute their keys and values."""
-        raise NotImplementedError
 
 
 class FastGenerator(BatchGenerator):

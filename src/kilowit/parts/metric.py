@@ -7,6 +7,8 @@ A metric with ``NEEDS_SOURCE = True`` is given ``sources=``, the whole documents
 * ``names(options)`` and ``needs_source(options)``, where these depend on the options;
 * ``check(options)``: refuse what cannot work on this machine, when a study is read or a file is about to be scored;
 * ``PACKAGES`` and ``EXTRA``: modules that it imports, and the extra of kilowit that brings them, if not ``metrics``;
+* ``second_per_pair(options)``: what an encoder takes for a pair on a CPU core, None = unknown; n-grams
+  need not say;
 * ``fetch(options)``: download what it needs, apart from scoring; ``needs_fetch(options)``: whether it must.
 
 Options that name local files are listed in ``Options.path_options`` (always a path), ``folder_options`` (a path if it
@@ -99,6 +101,12 @@ class MetricCall:
     def needs_fetch(self) -> bool:
         """Whether `fetch` may ask the network."""
         return bool(self._asked("needs_fetch", False))
+
+    @property
+    def second_per_pair(self) -> float | None:
+        """Seconds that a plan adds for a pair on a CPU core; 0 = counted with the n-grams, None = unknown."""
+        second: float | None = self._asked("second_per_pair", 0.0)
+        return second
 
     def signature(self) -> str:
         """Return what its values depend on, in one line.

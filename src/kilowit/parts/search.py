@@ -20,8 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from kilowit.errors import PartError
-
 Parameters = Mapping[str, Any]
 MAX_CHOICES: Final = 10_000
 
@@ -173,13 +171,3 @@ def stream(seed: int, number: int) -> random.Random:
 def draw(space: Sequence[Dimension], generator: random.Random) -> dict[str, Any]:
     """Draw a value for each dimension."""
     return {dimension.name: dimension.draw(generator) for dimension in space}
-
-
-def require_one_goal(name: str, goals: Sequence[Goal]) -> None:
-    """Refuse several goals.
-
-    Raises:
-        PartError: more than one.
-    """
-    if len(goals) > 1:
-        raise PartError(f'search "{name}" has one objective, not {len(goals)}', hint="Name one, or search by nsga2.")

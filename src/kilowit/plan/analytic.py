@@ -27,8 +27,6 @@ TOKENIZE_TOKENS_PER_SECOND: Final = Interval(1e5, 5e5, 2e6)
 SCRATCH_TOKENIZER_SECOND: Final = Interval(1, 5, 30)  # a byte-level BPE trained on the corpus
 LOAD_BYTE_PER_SECOND: Final = Interval(1e8, 6e8, 2e9)
 DOWNLOAD_BYTE_PER_SECOND: Final = Interval(5e6, 3e7, 1e8)
-# 380 pairs a second with all four ROUGE variants and stemmer (our benchmark, 2026-11); long texts are slower.
-SCORE_PAIRS_PER_SECOND: Final = Interval(60, 380, 800)
 BASELINE_DOCUMENTS_PER_SECOND: Final = {"lead": Interval(300, 3000, 30_000), "textrank": Interval(10, 100, 1000)}
 # What N GPUs lose to waiting for each other: a step takes 1/N of one GPU's time times this. Ours, an estimate: close to
 # 1 for large batches over NVLink (Li et al. 2020, arXiv 2006.15704, figure 9), several where small steps wait on PCIe.
@@ -44,7 +42,7 @@ def phase_seconds(work: Workload, hardware: Hardware, train_rate: Interval | Non
         train_rate: FLOP/s that earlier trainings reached here, launches included; None = the device's.
     """
     test = work.num_test_examples
-    phases = {"idle": Interval.exactly(work.settings.measure.idle_second), "score": test / SCORE_PAIRS_PER_SECOND}
+    phases = {"idle": Interval.exactly(work.settings.measure.idle_second), "score": test * work.score_second_per_pair}
     if work.is_baseline:
         rate = BASELINE_DOCUMENTS_PER_SECOND.get(work.baseline, Interval(10, 100, 1000))
         return phases | {"load": BASELINE_START_SECOND, "predict": test / rate}

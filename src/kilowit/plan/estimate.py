@@ -10,7 +10,6 @@ from kilowit.errors import PlanError
 from kilowit.plan.interval import Interval, add_up
 from kilowit.plan.life_cycle import LifeCycle
 
-Basis = Literal["record", "records", "probe", "analytic"]
 Fit = Literal["yes", "unsure", "no"]
 
 

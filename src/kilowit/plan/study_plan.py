@@ -22,6 +22,7 @@ from kilowit.plan.memory import USABLE_FRACTION, disk_byte, gpu_memory_byte, hos
 from kilowit.plan.prices import Prices
 from kilowit.plan.probe import ProbeResult, probe
 from kilowit.plan.records import Measured, from_records, on_hardware, train_rate
+from kilowit.plan.scoring import unplanned_scoring
 from kilowit.plan.search_plan import plan_of_search
 from kilowit.plan.serving import lack_of_runtimes, serve_seconds, with_runtimes
 from kilowit.plan.workload import Workload, workload
@@ -122,6 +123,8 @@ class _Planner:
         work = workload(cell)
         notes = list(work.notes)
         found, basis = self._measured(cell, work, notes)
+        if basis != "records":
+            notes += unplanned_scoring(cell.metric_calls)
         estimate = self._of_runs(work, found, basis) if found else self._of_formula(work)
         fits, reasons = self._fit(work, estimate, cell)
         notes += [*reasons, *(["early stopping may end it sooner"] if _stops_early(cell) else [])]

@@ -19,6 +19,7 @@ from kilowit.parts.dataset import Corpus, Split
 from kilowit.parts.flop import TRAIN_PER_FORWARD, forward_flop, generate_flop, layer_parameters
 from kilowit.parts.method import plan_settings, plan_size
 from kilowit.plan.interval import Interval
+from kilowit.plan.scoring import score_second_per_pair
 from kilowit.settings import Settings
 
 # Datasets that are read from this machine's own files, without the network: the plan reads them too.
@@ -60,7 +61,7 @@ class Workload:
     is_baseline: bool
     baseline: str
     downloads: bool  # the model comes from the hub
-    dataset_basis: str
+    score_second_per_pair: Interval  # of the metrics whose cost is known
     notes: tuple[str, ...]
 
     @property
@@ -163,7 +164,6 @@ class DatasetSize:
     test: Interval
     source_tokens: Interval | None
     target_tokens: Interval | None
-    basis: str
 
 
 def workload(cell: Cell) -> Workload:
@@ -211,7 +211,7 @@ def workload(cell: Cell) -> Workload:
         is_baseline=cell.is_baseline,
         baseline=str(cell.model.get("baseline", "")),
         downloads=hub_id(cell.model) is not None,
-        dataset_basis=data.basis,
+        score_second_per_pair=score_second_per_pair(cell.metric_calls),
         notes=tuple(notes),
     )
 
@@ -260,7 +260,6 @@ def _read_here(spec: dict[str, Any]) -> DatasetSize:
         test=Interval.exactly(float(len(corpus.test))),
         source_tokens=source * TOKENS_PER_WORD,
         target_tokens=target * TOKENS_PER_WORD,
-        basis="read here",
     )
 
 
@@ -293,7 +292,6 @@ def _published(spec: dict[str, Any]) -> DatasetSize:
         examples("test"),
         tokens(known.source_tokens_mean if known else None),
         tokens(known.target_tokens_mean if known else None),
-        "published counts" if known else "unknown",
     )
 
 

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from kilowit.report.compare import Compared, Comparison
 from kilowit.report.quantity import number, show, unit_for
-from kilowit.report.table import Table
 from kilowit.report.write import Answer
 
 _WORDS = {"higher": "▲ higher", "lower": "▼ lower"}
@@ -44,17 +43,6 @@ def comparison_tables(comparison: Comparison) -> RenderableType:
         else:
             notes.append(Text(f"FAIL  {condition.text}  (A {violation.a:.6g}, B {violation.b:.6g})", style="bold red"))
     return Group(grid, *notes)
-
-
-def rich_table(table: Table) -> RichTable:
-    """Return a table of the report for a terminal."""
-    grid = RichTable(title=table.title, title_justify="left", title_style="bold")
-    for i, column in enumerate(table.columns):
-        grid.add_column(Text(table.header(i)), justify="right" if column.is_numeric else "left")
-    for row in table.visible_rows:
-        texts = [f"{table.text(entry, i)} {table.side_text(entry, i)}".strip() for i, entry in enumerate(row)]
-        grid.add_row(*(Text(text) for text in texts))
-    return grid
 
 
 def _cells(row: Compared) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from kilowit.report.figure_bill import bars_of, bill_svg, stretches_in
 from kilowit.report.figure_lengths import lengths_svg, panels_of
 from kilowit.report.figure_pareto import NARROW, WIDE, pareto_svg, points_of
 from kilowit.report.figure_search import curves_of, search_svg
-from kilowit.report.findings import NO_ANSWER, DatasetAnswer, answer_for
+from kilowit.report.findings import NO_ANSWER, ONLY_IMPORTED, DatasetAnswer, answer_for
 from kilowit.report.frontier import Frontier
 from kilowit.report.life_cycles import (
     Changes,
@@ -135,10 +135,11 @@ def contents_of(
     measured = _Sections(
         choices, groups, metrics, pricing, signatures[:MAX_SIGNATURES], examples, book, compared, maintenance
     )
+    answers = tuple(answer_for(c, group) for c, group in zip(compared, groups, strict=True))
     return Contents(
         title=title or _title(records or foreign),
         subtitle=_subtitle(records, choices, len(foreign), generated_at or datetime.now(UTC)),
-        answers=tuple(answer_for(c, group) for c, group in zip(compared, groups, strict=True)) or (NO_ANSWER,),
+        answers=answers or (ONLY_IMPORTED if foreign else NO_ANSWER,),
         sections=(*(measured.all(records) if records else ()), *_imported(foreign, priced_there)),
         signatures=signatures,
     )

@@ -56,6 +56,14 @@ NO_ANSWER: Final = DatasetAnswer(
     "nothing", ("No run yet, so there is no answer, and whether neural models beat lead is unknown.",)
 )
 
+ONLY_IMPORTED: Final = DatasetAnswer(
+    "imported",
+    (
+        "Only imported runs: kilowit metered none of them, so there is no answer and no bill, and whether neural "
+        "models beat lead is unknown. What their files state stands below.",
+    ),
+)
+
 
 def answer_for(comparisons: Comparisons, choices: Sequence[Choice]) -> DatasetAnswer:
     """Answer for choices on one dataset and hardware.
@@ -103,7 +111,7 @@ class _Judge:
         difference, ratio = self.compare(chosen, best)
         energy_text = f", at {times(ratio)} its energy" if ratio else ""
         other = f"{best.label} ({signed_points(difference)})"
-        return f"{head}, {NOT_DISTINGUISHABLE} from the best score, {other}{energy_text}."
+        return f"{head}, {NOT_DISTINGUISHABLE}{_once(chosen, best)} from the best score, {other}{energy_text}."
 
     def next_cheaper(self, chosen: Choice) -> str:
         """What the best cheaper choice would save and lose."""
@@ -136,7 +144,7 @@ class _Judge:
         best = max(neural, key=self.of.mean_quality)
         difference, _ = self.compare(best, lead)
         size, judged = f"{self.name} {signed_points(difference)}", self.of.judge(best, lead)
-        once = "" if len(best.finished) >= MIN_REPEATS else " in these runs"
+        once = _once(best)
         num_better = sum(self.of.judge(c, lead) == "better" for c in neural)
         if judged == "better":
             count = f"; {num_better} of {len(neural)} neural choices do" if len(neural) > 1 else ""
@@ -146,7 +154,13 @@ class _Judge:
         if judged == SINGLE_RUN:
             side = "above" if difference.value > 0 else "below"
             return f"The best neural model, {best.label}, is {side} lead ({size}), without an interval to judge by."
-        return f"No neural model is shown to beat lead: the best of them, {best.label}, is {judged} from it ({size})."
+        head = f"No neural model is shown to beat lead: the best of them, {best.label}, is"
+        if once:
+            few = "a single run is" if len(best.finished) == 1 else f"{len(best.finished)} seeds are"
+            return f"{head} at {size} against it, and {few} too few for a verdict."
+        # Corrected for all comparisons that are shown, p may be above its bound beside an interval without 0.
+        corrected = " after Holm's correction" if difference.excludes(0.0) else ""
+        return f"{head} {judged} from it{corrected} ({size})."
 
     def caution(self) -> list[str]:
         """What too few seeds leave open."""
@@ -172,6 +186,12 @@ class _Judge:
     def note(self, figure: str, effect: Interval, kind: str, judged: str, a: Choice, b: Choice) -> None:
         run_ids = tuple(run.record.run_id for choice in (a, b) for run in choice.finished)
         self.findings.append(Finding(f"{a.label} against {b.label}", figure, effect, kind, judged, run_ids))
+
+
+def _once(*choices: Choice) -> str:
+    """Confine a verdict to the runs at hand where seeds are too few to judge the method."""
+    is_repeated = all(c.is_baseline or len(c.finished) >= MIN_REPEATS for c in choices)
+    return "" if is_repeated else " in these runs"
 
 
 def _nothing_finished(choices: Sequence[Choice], metric: str) -> str:

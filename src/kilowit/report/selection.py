@@ -56,7 +56,7 @@ def select(text: str, records: Sequence[Record]) -> list[Record]:
         StudyError: it means no run here; the hint names the nearest.
     """
     if not text.strip():
-        raise StudyError("a side of the comparison is empty", hint="Example: kilowit compare recipe=full recipe=bf16")
+        raise StudyError("a side of the comparison is empty", hint="Example: kilowit compare recipe=plain recipe=bf16")
     if Path(text).is_dir():
         return _of_store(text)
     if "=" in text:

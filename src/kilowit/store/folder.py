@@ -69,11 +69,6 @@ class RunFolder:
         return self.path / "ledger.jsonl"
 
     @property
-    def power_path(self) -> Path:
-        """The power trace."""
-        return self.path / "power.csv"
-
-    @property
     def predictions_path(self) -> Path:
         """One line per test example."""
         return self.path / "predictions.jsonl"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from kilowit.cli import main
 from kilowit.store import Store
+from kilowit.study import Study
 from report_records import study_records
 
 STUDY = "name: a\nmodels: [{scratch: bart-tiny}, lead]\ndatasets: [docstrings]\n"
@@ -350,6 +352,13 @@ print(all(getattr(kilowit, name) for name in kilowit.__all__))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_the_recipes_that_the_readme_compares_are_those_of_the_study_that_init_writes(repository: Path) -> None:
+    compared = re.findall(r"recipe=(\w+)", (repository / "README.md").read_text(encoding="utf-8"))
+    written = Study.load(repository / "src" / "kilowit" / "templates" / "study.yaml")
+    assert compared
+    assert set(compared) == {cell.recipe for cell in written.cells if not cell.is_baseline}
 
 
 def test_the_packaged_quickstart_is_the_one_in_the_repository(repository: Path) -> None:

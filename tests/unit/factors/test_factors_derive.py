@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kilowit.errors import PartError
-from kilowit.factors.derive import derive, require_one_basis
+from kilowit.factors.derive import derive
 from kilowit.record import PhaseFigures
 
 A100 = "Standard_NC24ads_A100_v4"
@@ -68,10 +67,3 @@ def test_without_energy_there_is_no_operational_co2e_but_a_cost() -> None:
 def test_missing_ends_are_the_likely_value() -> None:
     derived = derive(one_hour(3.6e6, None, None), region="azure/westus2")
     assert derived.energy_kwh_low == derived.energy_kwh == derived.energy_kwh_high
-
-
-def test_two_bases_are_refused_in_one_table() -> None:
-    direct, lifecycle = (derive(one_hour(), region=name) for name in ("azure/westus2", "country/FR"))
-    assert require_one_basis([direct, direct]) == "direct"
-    with pytest.raises(PartError, match="cannot be compared"):
-        require_one_basis([direct, lifecycle])

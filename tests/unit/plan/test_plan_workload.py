@@ -8,10 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from kilowit.parts.flop import forward_flop
+from kilowit.parts.metric import MetricCall
 from kilowit.plan.analytic import phase_seconds
 from kilowit.plan.hardware import hardware
 from kilowit.plan.interval import Interval
 from kilowit.plan.memory import FRAGMENTATION, PYTHON_BYTE, gpu_memory_byte, host_memory_byte, model_memory_byte
+from kilowit.plan.scoring import unplanned_scoring
 from kilowit.plan.workload import Workload, workload
 from kilowit.study import Study
 
@@ -247,3 +249,21 @@ def test_members_of_an_ensemble_are_planned_each(make_study: MakeStudy) -> None:
     assert all_["validate"].likely == pytest.approx(3 * one["validate"].likely)
     soup = samsum(make_study, [{"ensemble": {"kind": "checkpoint_soup"}}], num_validations=3)
     assert soup.num_members == 1
+
+
+def test_scoring_is_planned_by_metric(make_study: MakeStudy) -> None:
+    def likely_second(*metrics: object) -> float:
+        return workload(make_study(metrics=list(metrics)).cells[0]).score_second_per_pair.likely
+
+    ngrams = likely_second("rouge", "repetition")
+    assert ngrams == pytest.approx(1 / 380)
+    assert likely_second("rouge", "sentence_similarity") == pytest.approx(ngrams + 0.051)
+    assert likely_second("source_similarity", "token_matching") == pytest.approx(ngrams + 0.710 + 0.052)
+
+
+def test_scoring_at_an_unknown_pace_is_said_to_be_left_out(make_study: MakeStudy) -> None:
+    judge = {"judge": {"name": "grader", "command": ["python3"], "scores": ["good"], "version": "1"}}
+    assert unplanned_scoring(make_study(metrics=["rouge", judge]).cells[0].metric_calls) == [
+        "scoring by judge:grader is not planned: what it takes is not known before a run"
+    ]
+    assert MetricCall("sentence_similarity", {"encoder": "some/other"}).second_per_pair is None

@@ -52,6 +52,29 @@ def test_a_neural_model_equal_to_lead_is_not_shown_to_beat_it() -> None:
     assert any("not distinguishable" in s and "lead" in s for s in said.sentences)
 
 
+@pytest.mark.parametrize(("num_seeds", "few"), [(1, "a single run is"), (2, "2 seeds are")])
+@pytest.mark.parametrize("gap", [0.0, 0.0055])
+def test_too_few_seeds_against_lead_are_called_too_few(num_seeds: int, few: str, gap: float) -> None:
+    tiny, mini = (
+        [with_rouge2(trained(model, "full", s, number=n + s), 0.083 + gap + s / 1e4) for s in range(num_seeds)]
+        for n, model in ((100, "bart-tiny"), (200, "bart-mini"))
+    )
+    sentence = next(s for s in answer([*tiny, *mini, baseline("lead", number=1)]).sentences if "beat lead" in s)
+    assert f"{few} too few for a verdict" in sentence
+    assert "distinguishable" not in sentence
+
+
+def test_an_interval_without_zero_that_the_correction_does_not_uphold_says_so() -> None:
+    systems = [(model, recipe) for model in ("bart-tiny", "bart-mini") for recipe in ("full", "bf16", "frozen")]
+    runs = [
+        with_rouge2(trained(model, recipe, s, number=100 * i + s), 0.083 + 0.0065 + s / 1e5)
+        for i, (model, recipe) in enumerate(systems, 1)
+        for s in range(3)
+    ]
+    sentence = next(s for s in answer([*runs, baseline("lead", number=1)]).sentences if "beat lead" in s)
+    assert "not distinguishable from it after Holm's correction" in sentence
+
+
 def test_a_study_without_lead_says_so() -> None:
     assert "No lead baseline was run" in texts([trained("bart-tiny", "full", 0, number=1)])
 

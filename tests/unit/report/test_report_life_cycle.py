@@ -92,6 +92,7 @@ def test_imported_runs_alone_have_no_bill_and_no_empty_section() -> None:
 
     facts = ImportFacts(format="codecarbon", file="emissions.csv", sha256="0" * 64, place="row 2")
     foreign = [replace(record, imported=facts) for record in study_records()[:2]]
-    sections = contents_of(foreign).sections
-    assert [section.anchor for section in sections] == ["imported"]
+    said = contents_of(foreign)
+    assert [section.anchor for section in said.sections] == ["imported"]
+    assert "no answer and no bill" in said.answers[0].text
     assert contents_of([]).sections == ()

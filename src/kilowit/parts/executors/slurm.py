@@ -201,7 +201,7 @@ class SlurmJob:
 
     def __init__(self, job: Any, folder: Path, look_second: float, lock: threading.Lock) -> None:
         self._job, self._folder, self._look_second, self._lock = job, folder, look_second, lock
-        self._born_second = self._known_second = time.monotonic()
+        self._known_second = time.monotonic()
         self._next_second = 0.0
         self._ended_second: float | None = None
         self._end: int | Loss | None = None

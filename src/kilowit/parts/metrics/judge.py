@@ -54,6 +54,11 @@ def names(options: Options) -> tuple[str, ...]:
     return tuple(f"{options.name}_{score}" for score in options.scores)
 
 
+def second_per_pair(options: Options) -> None:
+    """Return None: another program grades, at a pace of its own."""
+    return None
+
+
 def needs_source(options: Options) -> bool:
     """Whether the judge is given the documents."""
     return options.needs_source

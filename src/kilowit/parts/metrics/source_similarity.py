@@ -19,7 +19,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from kilowit.parts.encoder_files import DECIMALS, EncoderOptions, check_encoder, fetch_encoder, identity, is_on_hub
+from kilowit.parts.encoder_files import (
+    DECIMALS,
+    EncoderOptions,
+    check_encoder,
+    fetch_encoder,
+    identity,
+    is_on_hub,
+    of_default_encoder,
+)
 from kilowit.parts.metric import MetricResult
 from kilowit.parts.resample import NUM_RESAMPLES, scores_of_means
 from kilowit.parts.sentences import split_sentences
@@ -34,6 +42,11 @@ PAIRS_AT_ONCE: Final = 64  # documents whose sentences are read together, for ba
 
 Options = EncoderOptions
 check, needs_fetch, fetch = check_encoder, is_on_hub, fetch_encoder
+
+
+def second_per_pair(options: Options) -> float | None:
+    """Return the seconds of a pair of CNN/DailyMail on one CPU core (benchmarks/encoder_speed.py, 2026-11)."""
+    return of_default_encoder(0.71, options)
 
 
 def signature(names: Sequence[str] = NAMES, *, options: Options, encoder: str | None = None) -> str:

@@ -21,7 +21,15 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from kilowit.errors import PartError
-from kilowit.parts.encoder_files import DECIMALS, EncoderOptions, check_encoder, fetch_encoder, identity, is_on_hub
+from kilowit.parts.encoder_files import (
+    DECIMALS,
+    EncoderOptions,
+    check_encoder,
+    fetch_encoder,
+    identity,
+    is_on_hub,
+    of_default_encoder,
+)
 from kilowit.parts.metric import MetricResult
 from kilowit.parts.resample import NUM_RESAMPLES, scores_of_means
 from kilowit.parts.words import check_lengths
@@ -41,6 +49,11 @@ class Options(EncoderOptions):
 
 
 check, needs_fetch, fetch = check_encoder, is_on_hub, fetch_encoder
+
+
+def second_per_pair(options: Options) -> float | None:
+    """Return the seconds of a pair of CNN/DailyMail on one CPU core (benchmarks/encoder_speed.py, 2026-11)."""
+    return of_default_encoder(0.052, options)
 
 
 def signature(names: Sequence[str] = NAMES, *, options: Options, encoder: str | None = None) -> str:

@@ -95,7 +95,7 @@ class RequestQueue:
                 raise Refused(503, "the server is stopping", retry_after_second=5)
             expected_second = self._expected_second(jobs)
             if len(self._jobs) + len(jobs) > self.max_waiting:
-                text = f"{len(self._jobs)} documents wait; at most {self.max_waiting} may"
+                text = f"too many documents wait: {len(self._jobs)} of at most {self.max_waiting}"
                 raise Refused(429, text, retry_after_second=expected_second)
             late_second = self.clock() + expected_second - min(job.deadline_second for job in jobs)
             if late_second > 0 and not (self._is_free and len(jobs) <= self.max_batch_size):

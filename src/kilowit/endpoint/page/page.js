@@ -130,7 +130,8 @@ function showDone(shown, told) {
   shown.set("Latency", figure(told.latency_second, "s"),
     first === null ? "" : `first text after ${figure(first, "s")}`, `${figure(summary.wait_second, "s")} waiting`);
   shown.set("Per 1,000 summaries", figure(bill.energy_wh_per_1000, "Wh"));
-  shown.set("Tokens", `${count(summary.num_input_tokens)} read`, `${count(summary.num_output_tokens)} written`);
+  shown.set("Tokens", `${count(summary.num_input_tokens)} read`, `${count(summary.num_output_tokens)} written`,
+    summary.num_input_tokens >= longest[told.model] ? "the text was cut to this length" : "");
   shown.set("Energy is", bill.energy_basis, bill.energy_source);
   shown.note.textContent = "";
   at("source").textContent = `Last answer: energy from ${bill.energy_source}; factors ${bill.factors.join(", ")}.`;
@@ -266,10 +267,13 @@ async function learnRegions(gram) {
   turnNeedle(gram);
 }
 
-const runtimes = {};
+const [runtimes, longest] = [{}, {}];
 function offer(models) {
   const names = Object.keys(models);
-  for (const name of names) runtimes[name] = `${models[name].runtime} on ${models[name].device}`;
+  for (const name of names) {
+    runtimes[name] = `${models[name].runtime} on ${models[name].device}`;
+    longest[name] = models[name].max_source_tokens;
+  }
   if (names.join() === lastModels) return;
   lastModels = names.join();
   const option = (name) => {

@@ -277,7 +277,7 @@ def _sum(parts: list[Sum]) -> Sum:
 def _cost(amount: Sum, engine: Engine) -> Cost:
     return Cost(
         second=amount.second, joule=amount.joule, joule_low=amount.joule_low, joule_high=amount.joule_high,
-        source=engine.last_cost.source,
+        source=engine.last_cost.source, measured_fraction=engine.last_cost.measured_fraction,
     )  # fmt: skip
 
 

@@ -22,9 +22,9 @@ function figure(value, unit) {
   const [scale, prefix] = scaleOf(Math.abs(value));
   return `${digits(value * scale)} ${prefix}${unit}`;
 }
-function range(low, high, unit) {
+function range(low, likely, high, unit) {  // in the unit of the likely value, which stands beside it
   if (low === null || low === undefined) return "";
-  const [scale, prefix] = scaleOf(high);
+  const [scale, prefix] = scaleOf(Math.abs(likely));
   return `${digits(low * scale)} to ${digits(high * scale)} ${prefix}${unit}`;
 }
 const count = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3 });
@@ -105,7 +105,8 @@ function card(model) {
         const row = element("div", undefined, name === "Energy" ? "main" : "");
         entries[name] = element("dd");
         row.append(element("dt", name), entries[name]);
-        list.append(row);
+        if (name === "Energy") list.prepend(row);  // also where progress could tell the seconds alone
+        else list.append(row);
       }
       const parts = below.filter(Boolean).map((part) => typeof part === "string" ? element("small", part) : part);
       entries[name].replaceChildren(value, ...parts);
@@ -123,8 +124,8 @@ function showDone(shown, told) {
   shown.bill = bill;
   still(shown);
   shown.text.textContent = summary.text || "(an empty summary)";
-  shown.set("Energy", figure(bill.energy_joule, "J"), shown.bar, range(bill.energy_joule_low, bill.energy_joule_high, "J"));
-  shown.set("CO₂e", figure(bill.co2e_gram, "g"), range(bill.co2e_gram_low, bill.co2e_gram_high, "g"));
+  shown.set("Energy", figure(bill.energy_joule, "J"), shown.bar, range(bill.energy_joule_low, bill.energy_joule, bill.energy_joule_high, "J"));
+  shown.set("CO₂e", figure(bill.co2e_gram, "g"), range(bill.co2e_gram_low, bill.co2e_gram, bill.co2e_gram_high, "g"));
   shown.set("Price", dollars(bill.cost_usd), bill.cost_usd === null ? "start with --machine" : "of the whole machine");
   const first = told.time_to_first_token_second;
   shown.set("Latency", figure(told.latency_second, "s"),
@@ -241,7 +242,7 @@ async function reprice() {
     const asked = lastRequests.length ? lastRequests : [{ model: "all of today" }];
     const told = await Promise.all(asked.map(async (one) => {
       const bill = await (await ask("v1/carbon", one.id ? { ...place, request_id: one.id } : place)).json();
-      return `${one.model}: ${figure(bill.co2e_gram, "g")} CO₂e (${range(bill.co2e_gram_low, bill.co2e_gram_high, "g")})`;
+      return `${one.model}: ${figure(bill.co2e_gram, "g")} CO₂e (${range(bill.co2e_gram_low, bill.co2e_gram, bill.co2e_gram_high, "g")})`;
     }));
     at("elsewhere").textContent = `${told.join("; ")}. No machine ran again for this.`;
     if (grids && place.region in grids) turnNeedle(grids[place.region]);
@@ -271,7 +272,7 @@ const [runtimes, longest] = [{}, {}];
 function offer(models) {
   const names = Object.keys(models);
   for (const name of names) {
-    runtimes[name] = `${models[name].runtime} on ${models[name].device}`;
+    runtimes[name] = `${models[name].runtime}, on ${models[name].device}`;
     longest[name] = models[name].max_source_tokens;
   }
   if (names.join() === lastModels) return;

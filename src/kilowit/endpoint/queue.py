@@ -88,19 +88,16 @@ class RequestQueue:
         """Let the documents of one request wait, all of them or none.
 
         Raises:
-            Refused: 503 when the server is stopping or the deadline could not be kept, 429 when too many wait, 422 when
-                these alone are too many.
+            Refused: 503 when the server is stopping or the deadline could not be kept, 429 when too many wait.
         """
         with self._changed:
             if self._is_closed:
                 raise Refused(503, "the server is stopping", retry_after_second=5)
-            if len(jobs) > self.max_waiting:  # coming back later would not help
-                text = f"{len(jobs)} documents; at most {self.max_waiting} may wait here"
-                raise Refused(422, text, hint="Send them in smaller requests.")
             expected_second = self._expected_second(jobs)
             if len(self._jobs) + len(jobs) > self.max_waiting:
                 text = f"no room for {len(jobs)} more: {len(self._jobs)} of at most {self.max_waiting} documents wait"
-                raise Refused(429, text, retry_after_second=expected_second)
+                hint = "Send them in smaller requests." if len(jobs) > self.max_waiting else None
+                raise Refused(429, text, retry_after_second=expected_second, hint=hint)
             late_second = self.clock() + expected_second - min(job.deadline_second for job in jobs)
             if late_second > 0 and not (self._is_free and len(jobs) <= self.max_batch_size):
                 text = f"the summary would take {expected_second:.1f} s, longer than the deadline"

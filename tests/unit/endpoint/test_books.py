@@ -152,7 +152,7 @@ def test_a_report_passes_checkpoints_over(tmp_path: Path) -> None:
     assert sum(event["event"] == "totals" for event in events) >= 2
     assert sum(entry.amount.joule for entry in entries) == sum(amount.joule for amount in books.sums().values())
     assert len({entry.account.hour_utc for entry in entries}) >= 72  # of three days
-    assert len({account.hour_utc for account in books.accounts}) <= 26  # today, and all before it
+    assert "" in {account.hour_utc for account in books.accounts}  # days gone by take no memory in the server
 
 
 def test_two_servers_do_not_keep_their_books_in_one_folder(tmp_path: Path) -> None:

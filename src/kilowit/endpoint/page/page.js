@@ -6,6 +6,8 @@ const EXAMPLE = "The town council met on Tuesday evening to decide what should b
   + "stood empty for eleven years. After two hours of debate it voted by seven to four to turn the ground floor into a "
   + "library and to lease the upper floors as workshops. Repairs begin in spring and should be finished within a year; "
   + "half of their cost is paid by the region, the rest by a levy on parking.";
+// The order of an answer's figures, whichever of them comes first: progress may tell the seconds alone.
+const FIGURES = ["Energy", "CO₂e", "Price", "Latency", "Per 1,000 summaries", "Tokens", "Energy is"];
 let lastRequests = [];
 let lastModels = "";
 let everyday = null;
@@ -105,8 +107,8 @@ function card(model) {
         const row = element("div", undefined, name === "Energy" ? "main" : "");
         entries[name] = element("dd");
         row.append(element("dt", name), entries[name]);
-        if (name === "Energy") list.prepend(row);  // also where progress could tell the seconds alone
-        else list.append(row);
+        const later = FIGURES.slice(FIGURES.indexOf(name) + 1).find((one) => entries[one]);
+        list.insertBefore(row, later ? entries[later].parentNode : null);
       }
       const parts = below.filter(Boolean).map((part) => typeof part === "string" ? element("small", part) : part);
       entries[name].replaceChildren(value, ...parts);

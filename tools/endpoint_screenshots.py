@@ -93,7 +93,7 @@ def look(browser: Any, url: str, path: Path, how: dict[str, Any], text: str | No
     page.fill("#region", "country/PL")
     page.click("#dial button")
     page.locator("#elsewhere", has_text="No machine").wait_for()
-    page.evaluate("document.activeElement.blur()")
+    page.evaluate("document.activeElement.blur(); document.getElementById('text').scrollTop = 0")
     size = page.evaluate("({width: innerWidth, height: document.documentElement.scrollHeight})")
     size["height"] = min(size["height"], MAX_HEIGHT)
     page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, **size})

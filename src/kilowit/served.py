@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kilowit.wording import counted
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServedScenario:
@@ -78,5 +80,5 @@ class ServedRuntime:
     @property
     def label(self) -> str:
         """Name, precision and threads, as a reader tells runtimes apart."""
-        threads = "" if self.num_threads is None else f", {self.num_threads} threads"
+        threads = "" if self.num_threads is None else f", {counted(self.num_threads, 'thread')}"
         return f"{self.runtime} {self.precision}{threads}"

@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from kilowit.wording import counted
+
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -76,7 +78,7 @@ class RuntimeSettings(Block):
     @property
     def label(self) -> str:
         """Name and what was asked of it, e.g. ``onnxruntime int8``."""
-        threads = "" if self.num_threads is None else f"{self.num_threads} threads"
+        threads = "" if self.num_threads is None else counted(self.num_threads, "thread")
         return " ".join(word for word in (self.name, self.precision or "", threads) if word)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 LAYERS = (
-    "errors", "served", "imported", "opinion", "record", "statistics", "factors", "settings", "parts", "meter",
-    "evaluation", "cell", "study_yaml", "study_parts", "study_models", "study_paper", "study_serving", "study_search",
-    "dataset", "study", "store", "serving", "endpoint", "plan", "run", "report", "exchange", "azureml", "mirror",
-    "doctor", "console", "cli",
+    "wording", "errors", "served", "imported", "opinion", "record", "statistics", "factors", "settings", "parts",
+    "meter", "evaluation", "cell", "study_yaml", "study_parts", "study_models", "study_paper", "study_serving",
+    "study_search", "dataset", "study", "store", "serving", "endpoint", "plan", "run", "report", "exchange", "azureml",
+    "mirror", "doctor", "console", "cli",
 )  # fmt: skip
 
 

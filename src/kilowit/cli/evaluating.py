@@ -13,6 +13,7 @@ from kilowit.evaluation import evaluate as score
 from kilowit.parts.metric import Written
 from kilowit.statistics.interval import Interval
 from kilowit.study_yaml import parse_list
+from kilowit.wording import counted
 
 
 def evaluate(predictions: Path, metrics: str, compare: Path | None, *, as_json: bool) -> None:
@@ -64,7 +65,7 @@ def _show_comparison(found: Evaluation) -> None:
 def _say_remarks(found: Evaluation) -> None:
     empty = f", {found.num_empty:,} empty" if found.num_empty else ""
     say(
-        f"{found.num_examples:,} predictions of {found.words_mean:.1f} words{empty} "
+        f"{counted(found.num_examples, 'prediction')} of {found.words_mean:.1f} words{empty} "
         f"(references {found.reference_words_mean:.1f}), sha256 {found.fingerprint[:12]}"
     )
     for signature in dict.fromkeys(s.signature for s in found.scores):

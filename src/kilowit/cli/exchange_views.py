@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kilowit.cli.views import known
 from kilowit.console import say, show, show_json, show_table
 from kilowit.errors import StudyError
+from kilowit.wording import counted
 
 if TYPE_CHECKING:
     from kilowit.exchange import ExportedRecords, ImportOutcome
@@ -43,7 +44,7 @@ def show_exported(exported: ExportedRecords) -> None:
     """Show the files of an export."""
     for path in exported.files:
         show(str(path))
-    say(f"{exported.folder}: {exported.num_runs:,} runs")
+    say(f"{exported.folder}: {counted(exported.num_runs, 'run')}")
     if exported.num_left_out:
         say(f"note: {exported.num_left_out:,} imported runs are left out: this format cannot mark them as such")
 
@@ -64,7 +65,7 @@ def refuse_prices(**given: object) -> None:
 def show_mirrored(mirrored: Mirrored) -> None:
     """Show where runs are mirrored."""
     show(mirrored.destination.shown)
-    say(f"{mirrored.num_runs:,} runs, {mirrored.num_new:,} of them new or completed")
+    say(f"{counted(mirrored.num_runs, 'run')}, {mirrored.num_new:,} of them new or completed")
     if mirrored.num_left_out:
         say(f"note: {mirrored.num_left_out:,} imported runs are left out: they were not measured by kilowit")
 

@@ -24,6 +24,7 @@ from kilowit.serving.source import DEFAULT_RUNTIME, predict_settings
 from kilowit.serving.summarizer import Bill, Summarizer, load_summarizer, metered
 from kilowit.serving.triton_repository import RUNTIMES
 from kilowit.settings import FactorSettings, RuntimeSettings
+from kilowit.wording import counted
 
 PYFUNC: Final = "pyfunc"  # a target that needs MLflow
 
@@ -122,7 +123,7 @@ def _bill_json(bill: Bill, derived: Derived) -> dict[str, Any]:
 def _say_bill(bill: Bill, derived: Derived) -> None:
     n, total, serving = bill.num_summaries, bill.metered.total, bill.metered.phase("serve")
     lines = [
-        f"{n:,} summar{'y' if n == 1 else 'ies'}, {bill.num_input_tokens:,} tokens read, "
+        f"{counted(n, 'summary', 'summaries')}, {counted(bill.num_input_tokens, 'token')} read, "
         f"{bill.num_output_tokens:,} written",
         _cut(bill),
         f"load     {_figures(bill.metered.phase('load'))}",

@@ -15,9 +15,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from kilowit import __version__
+from kilowit.endpoint.account import Sum
 from kilowit.endpoint.answers import EVENT, BillAnswer, ReadyAnswer, SummarizeAnswer, TotalsAnswer, responses
-from kilowit.endpoint.bill import bill
-from kilowit.endpoint.books import IDLE, Sum
+from kilowit.endpoint.bill import bill, cost_headers
+from kilowit.endpoint.books import IDLE
 from kilowit.endpoint.desk import Asked, Desk
 from kilowit.endpoint.engine import Engine
 from kilowit.endpoint.guard import Guard
@@ -61,9 +62,9 @@ def create_app(
     )  # fmt: skip
     desk, telemetry = Desk(engine, settings), Telemetry(engine, settings.factors)
     app.add_middleware(Guard, settings=settings, token=token)
-    app.add_middleware(Observe, watchers=watchers)  # the last is the outermost
+    app.add_middleware(Observe, watchers=[telemetry, *watchers])  # the last is the outermost
     _add_errors(app)
-    _add_summarize(app, desk, telemetry, settings.factors)
+    _add_summarize(app, desk, settings.factors)
     _add_books(app, desk, settings.factors)
     _add_probes(app, engine, telemetry)
     _add_page(app)
@@ -74,19 +75,6 @@ def create_app(
 def request_id_of(request: Request) -> str:
     """Return the name that the guard gave to a request."""
     return str(request.state.request_id)
-
-
-def cost_headers(billed: dict[str, Any]) -> dict[str, str]:
-    """Return what an answer says of its cost in its headers; what is unknown is left out."""
-    named = {
-        "X-Energy-Joules": billed["energy_joule"],
-        "X-Energy-Joules-Low": billed["energy_joule_low"],
-        "X-Energy-Joules-High": billed["energy_joule_high"],
-        "X-Energy-Basis": billed["energy_basis"],
-        "X-Energy-Source": billed["energy_source"],
-        "X-CO2e-Grams": billed["co2e_gram"],
-    }
-    return {name: str(value) for name, value in named.items() if value is not None}
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -123,14 +111,13 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: FactorSettings) -> None:
+def _add_summarize(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
     stream = {"text/event-stream": {"schema": EVENT}}
 
     @app.post("/v1/summarize", responses=responses(SummarizeAnswer, 404, 422, 429, 503, content=stream))
     async def summarize(body: SummarizeBody, request: Request) -> Response:
         """Summarize documents; the answer says what each took."""
         began_second = time.monotonic()
-        name = "?"
         asked = Asked(
             request_id=request_id_of(request),
             texts=[body.text] if isinstance(body.text, str) else body.text,
@@ -140,44 +127,26 @@ def _add_summarize(app: FastAPI, desk: Desk, telemetry: Telemetry, factors: Fact
             search={option: getattr(body, option) for option in _SEARCH},
             is_streamed=body.stream,
         )
-        status = 500
-        try:
-            name = desk.model_name(body.model)
-            jobs = await desk.submit(asked)
-            if body.stream:
-                status = 200
-                return StreamingResponse(
-                    _streamed(desk, jobs, telemetry, factors, began_second),
-                    media_type="text/event-stream",
-                    headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-                )
-            answers = await desk.answers(jobs, request.is_disconnected)
-            content_json = _summarized(jobs, answers, factors, began_second)
-            status = 200
-            telemetry.latency.labels(name).observe(time.monotonic() - began_second)
-            return JSONResponse(content_json, headers=cost_headers(content_json["bill"]))
-        except Refused as error:
-            status = error.status
-            raise
-        finally:
-            telemetry.requests.labels(name, str(status)).inc()
+        jobs = await desk.submit(asked)
+        if body.stream:
+            return StreamingResponse(
+                _streamed(desk, jobs, factors, began_second),
+                media_type="text/event-stream",
+                headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            )
+        answers = await desk.answers(jobs, request.is_disconnected)
+        content_json = _summarized(jobs, answers, factors, began_second)
+        return JSONResponse(content_json, headers=cost_headers(content_json["bill"]))
 
 
-async def _streamed(
-    desk: Desk, jobs: list[Job], telemetry: Telemetry, factors: FactorSettings, began_second: float
-) -> AsyncIterator[str]:
-    """Yield the events of a request, and count how long it took to its first text and to its end."""
-    name = jobs[0].model
+def _streamed(desk: Desk, jobs: list[Job], factors: FactorSettings, began_second: float) -> AsyncIterator[str]:
+    """Yield the events of a request."""
 
     def summarized(answers: list[Answer], first_second: float | None) -> dict[str, Any]:
         wait_second = None if first_second is None else first_second - began_second
-        if wait_second is not None:
-            telemetry.first_token.labels(name).observe(wait_second)
         return _summarized(jobs, answers, factors, began_second, wait_second)
 
-    async for part in events(desk, jobs, summarized):
-        yield part
-    telemetry.latency.labels(name).observe(time.monotonic() - began_second)
+    return events(desk, jobs, summarized)
 
 
 def _summarized(
@@ -308,7 +277,7 @@ def _sum(parts: list[Sum]) -> Sum:
 def _cost(amount: Sum, engine: Engine) -> Cost:
     return Cost(
         second=amount.second, joule=amount.joule, joule_low=amount.joule_low, joule_high=amount.joule_high,
-        source=engine.last_cost.source,
+        source=engine.last_cost.source, measured_fraction=engine.last_cost.measured_fraction,
     )  # fmt: skip
 
 

@@ -49,6 +49,19 @@ def bill(cost: Cost, factors: FactorSettings, *, num_documents: int = 1) -> dict
     }
 
 
+def cost_headers(billed: dict[str, Any]) -> dict[str, str]:
+    """Return what an answer says of its cost in its headers; what is unknown is left out."""
+    named = {
+        "X-Energy-Joules": billed["energy_joule"],
+        "X-Energy-Joules-Low": billed["energy_joule_low"],
+        "X-Energy-Joules-High": billed["energy_joule_high"],
+        "X-Energy-Basis": billed["energy_basis"],
+        "X-Energy-Source": billed["energy_source"],
+        "X-CO2e-Grams": billed["co2e_gram"],
+    }
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
 def _gram(mass_kg: float | None) -> float | None:
     return None if mass_kg is None else _short(mass_kg * GRAM_PER_KG)
 

@@ -1,23 +1,27 @@
 """The books of a server: who used what, by hour, model and client; crash-safe beside the meter's ledger.
 
 ``requests.jsonl`` has one line per batch, per stretch of idling and per stretch of anything else that the meter saw,
-and one for each start of the server: what it served, and where its figures are priced. A line is one system call, so a
-kill loses at most the batch that was running and a second of idling; a server that starts again in the same folder goes
-on with the sums. Joules come from the phases of `kilowit.meter`; a batch's are shared out by the tokens computed for
-each document.
+one for each start of the server: what it served, and where its figures are priced, and now and then one with all sums.
+A line is one system call, so a kill loses at most the batch that was running and a second of idling; a server that
+starts again in the same folder goes on with the sums, and reads the lines after the last of them alone. Joules come
+from the phases of `kilowit.meter`; a batch's are shared out by the tokens computed for each document.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from kilowit.endpoint.account import Account, Sum
+from kilowit.endpoint.checkpoint import TAIL_BYTE, TAIL_PER_CHECKPOINT, TOTALS, checkpoint, fold, last_checkpoint
 from kilowit.endpoint.job import Cost
+from kilowit.errors import StoreError
 from kilowit.meter.ledger import LineFile, encode, read_events
 from kilowit.record import PhaseFigures
 
@@ -26,33 +30,6 @@ IDLE: Final = "idle"
 SESSION: Final = "session"
 MAX_CLIENTS: Final = 256  # tags that are told apart; further ones are booked together
 OTHER_CLIENTS: Final = "(other)"
-
-
-class Account(NamedTuple):
-    """What a sum is kept of. Idling and loading have no model and no client."""
-
-    hour_utc: str  # 2026-11-23T17
-    model: str
-    client: str
-
-
-@dataclass(kw_only=True)
-class Sum:
-    """What one account has used. Joules count those batches alone whose energy was read."""
-
-    num_documents: int = 0
-    num_refused: int = 0  # requests that were not taken on, or given up: 429 and 503
-    num_input_tokens: int = 0
-    num_output_tokens: int = 0
-    second: float = 0.0
-    joule: float = 0.0
-    joule_low: float = 0.0
-    joule_high: float = 0.0
-
-    def add(self, other: Sum) -> None:
-        """Add another sum."""
-        for item in fields(Sum):
-            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
 
 
 class Share(NamedTuple):
@@ -75,13 +52,13 @@ class Entry(NamedTuple):
 
 
 def entries_of(event: Mapping[str, Any]) -> Iterator[Entry]:
-    """Yield what a line of the books adds to each account; nothing for a line that opens a session.
+    """Yield what a line of the books adds to each account; nothing for one that opens a session or holds sums.
 
     Raises:
         KeyError, TypeError, ValueError: the line is damaged.
     """
     kind = event["event"]
-    if kind == SESSION:
+    if kind in (SESSION, TOTALS):
         return
     hour = time.strftime("%Y-%m-%dT%H", time.gmtime(float(event["utc_second"])))
     name = str(event["name"])
@@ -137,19 +114,25 @@ class Books:
 
     Args:
         folder: where ``requests.jsonl`` is, and is gone on with; None = in memory alone.
+        is_kept: nobody else may write these books until they are closed: a checkpoint knows its own lines alone.
         utc_clock: seconds since 1970.
 
     Raises:
-        StoreError: the books that are there cannot be read.
+        StoreError: the books that are there cannot be read, or another server keeps them.
     """
 
-    def __init__(self, folder: Path | None, utc_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path | None, utc_clock: Callable[[], float] = time.time, *, is_kept: bool = False
+    ) -> None:
         self.accounts: dict[Account, Sum] = {}
         self.num_unreadable_lines = 0
         self._clients: set[str] = set()
         self._refused: Counter[tuple[str, str]] = Counter()  # by model and client, not written yet
         self._utc_clock = utc_clock
         self._lock = threading.Lock()
+        self._kept_fd = _keep(folder) if folder is not None and is_kept else None
+        self._tail_byte = 0  # of lines since the last checkpoint
+        self._max_tail_byte = TAIL_BYTE
         self._file = None if folder is None else LineFile(folder / BOOKS_NAME)
         if self._file is not None and self._file.path.is_file():
             self._read(self._file.path)
@@ -209,6 +192,9 @@ class Books:
         self.sync()
         if self._file is not None:
             self._file.close()
+        if self._kept_fd is not None:
+            os.close(self._kept_fd)
+            self._kept_fd = None
 
     def _event(self, kind: str, name: str, cost: Cost) -> dict[str, Any]:
         return {
@@ -223,11 +209,27 @@ class Books:
     def _book(self, event: dict[str, Any]) -> None:
         with self._lock:
             self._add(event)
-            if self._file is not None:
-                self._file.write(encode(event))
+            if self._file is None:
+                return
+            line = encode(event)
+            self._file.write(line)
+            self._tail_byte += len(line)
+            if self._tail_byte >= self._max_tail_byte:
+                self._checkpoint(self._file)
+
+    def _checkpoint(self, file: LineFile) -> None:
+        """Write all sums; the hours of days gone by are folded here too, so that they take no memory."""
+        now_second = self._utc_clock()
+        self.accounts = fold(self.accounts, time.strftime("%Y-%m-%dT", time.gmtime(now_second)))
+        line = encode(checkpoint(self.accounts, now_second))
+        file.write(line)
+        self._tail_byte, self._max_tail_byte = 0, max(TAIL_BYTE, TAIL_PER_CHECKPOINT * len(line))
 
     def _read(self, path: Path) -> None:
-        for event in read_events(path):
+        self.accounts, begin_byte = last_checkpoint(path)
+        self._clients.update(account.client for account in self.accounts)
+        self._tail_byte = path.stat().st_size - begin_byte
+        for event in read_events(path, begin_byte):
             try:
                 if event is None:
                     raise ValueError("damaged")
@@ -245,3 +247,26 @@ class Books:
             return OTHER_CLIENTS
         self._clients.add(tag)
         return tag
+
+
+def _keep(folder: Path) -> int:
+    """Keep others from writing the books of a folder until the file that is returned is closed, or we are killed.
+
+    Raises:
+        StoreError: another does.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fd = os.open(folder / BOOKS_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        hint = "Give another folder: --store FOLDER."
+        raise StoreError(
+            f"no books can be kept here: {error.strerror or error}", place=str(folder), hint=hint
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        hint = "Give each its own folder: --store FOLDER; or wait until the other has ended."
+        raise StoreError("another server keeps its books here", place=str(folder), hint=hint) from error
+    return fd

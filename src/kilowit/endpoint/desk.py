@@ -67,6 +67,8 @@ class Desk:
         """
         model = self.model_name(asked.model)
         exchange = CURRENT.get()
+        if exchange is not None:
+            exchange.model = model
         client = asked.client or (exchange.client if exchange is not None else "")
         if len(asked.texts) > self.settings.max_documents:
             raise Refused(422, f"{len(asked.texts)} documents; a request may have {self.settings.max_documents}")
@@ -96,7 +98,7 @@ class Desk:
             for source in sources
         ]
         if exchange is not None:
-            exchange.model, exchange.jobs = model, jobs
+            exchange.jobs = jobs
         try:
             self.engine.queue.put(jobs)
         except Refused as error:

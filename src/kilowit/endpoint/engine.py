@@ -58,7 +58,7 @@ class Engine:
         meter: Meter | None = None,
     ) -> None:
         self.settings = settings
-        self.books = Books(folder)
+        self.books = Books(folder, is_kept=True)
         self.meter = meter or Meter(folder, synchronize=synchronize)
         self._keeper = Keeper(self.meter, self.books)
         self.queue = RequestQueue(

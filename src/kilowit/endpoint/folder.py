@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from kilowit.endpoint.books import BOOKS_NAME, IDLE, SESSION, Account, Sum, entries_of
+from kilowit.endpoint.account import Account, Sum
+from kilowit.endpoint.books import BOOKS_NAME, IDLE, SESSION, entries_of
 from kilowit.errors import StoreError
 from kilowit.meter import MeterResult, read_ledger
 from kilowit.meter.ledger import LEDGER_NAME, read_events

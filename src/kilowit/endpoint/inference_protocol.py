@@ -23,7 +23,7 @@ from kilowit.endpoint.answers import (
     ServerAnswer,
     responses,
 )
-from kilowit.endpoint.bill import bill
+from kilowit.endpoint.bill import bill, cost_headers
 from kilowit.endpoint.desk import Asked, Desk
 from kilowit.endpoint.job import Answer, Refused, sum_costs
 from kilowit.endpoint.schema import TAG, InferBody
@@ -104,11 +104,12 @@ def _add_infer(app: FastAPI, desk: Desk, factors: FactorSettings) -> None:
         jobs = await desk.submit(asked)
         answers = await desk.answers(jobs, request.is_disconnected)
         content: dict[str, Any] = {"model_name": name, "model_version": VERSION}
-        content["parameters"] = _parameters(bill(sum_costs([answer.cost for answer in answers]), factors))
+        billed = bill(sum_costs([answer.cost for answer in answers]), factors)
+        content["parameters"] = _parameters(billed)
         if body.id is not None:
             content["id"] = body.id
         content["outputs"] = _outputs(answers, wanted, body.inputs[0].shape, factors)
-        return JSONResponse(content)
+        return JSONResponse(content, headers=cost_headers(billed))
 
 
 def _checked(desk: Desk, model: str, version: str) -> str:

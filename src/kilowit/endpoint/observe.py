@@ -18,7 +18,8 @@ from kilowit.endpoint.job import Answer, Job, Refused
 if TYPE_CHECKING:
     from kilowit.endpoint.guard import App, Message, Receive, Scope, Send
 
-NO_OUTPUT: Final = (b"event: accepted", b"event: progress", b":")  # events of a stream that hold nothing of a summary
+# Events of a stream that hold nothing of a summary.
+NO_OUTPUT: Final = (b"event: accepted", b"event: progress", b"event: error", b":")
 
 
 @dataclass(kw_only=True)

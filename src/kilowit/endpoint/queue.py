@@ -95,8 +95,9 @@ class RequestQueue:
                 raise Refused(503, "the server is stopping", retry_after_second=5)
             expected_second = self._expected_second(jobs)
             if len(self._jobs) + len(jobs) > self.max_waiting:
-                text = f"{len(self._jobs)} documents wait; at most {self.max_waiting} may"
-                raise Refused(429, text, retry_after_second=expected_second)
+                text = f"no room for {len(jobs)} more: {len(self._jobs)} of at most {self.max_waiting} documents wait"
+                hint = "Send them in smaller requests." if len(jobs) > self.max_waiting else None
+                raise Refused(429, text, retry_after_second=expected_second, hint=hint)
             late_second = self.clock() + expected_second - min(job.deadline_second for job in jobs)
             if late_second > 0 and not (self._is_free and len(jobs) <= self.max_batch_size):
                 text = f"the summary would take {expected_second:.1f} s, longer than the deadline"

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 TAG: Final = r"[A-Za-z0-9._:@-]{1,64}"
 Tag = Annotated[StrictStr, Field(pattern=f"^{TAG}$")]
 Amount = Annotated[float, Field(strict=True, ge=0, le=1e15, allow_inf_nan=False)]
+
+
+def _sendable(text: str) -> str:
+    """Return a text that an answer can hold: half of a surrogate pair is no UTF-8.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("is no Unicode text: it holds half of a surrogate pair")
+    return text
 
 
 class Body(BaseModel):
@@ -65,7 +76,7 @@ class WantedOutput(BaseModel):
 class InferBody(BaseModel):
     """A request of the Open Inference Protocol v2."""
 
-    id: StrictStr | None = None
+    id: Annotated[StrictStr, AfterValidator(_sendable)] | None = None  # given back in the answer
     parameters: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(default_factory=dict)
     inputs: list[Tensor]
     outputs: list[WantedOutput] = Field(default_factory=list)

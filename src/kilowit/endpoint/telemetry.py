@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -9,18 +10,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from kilowit.endpoint.books import IDLE
+from kilowit.endpoint.desk import CLIENT_GONE
 from kilowit.endpoint.engine import Engine
 from kilowit.endpoint.job import Answer, Cost
+from kilowit.endpoint.observe import Exchange
 from kilowit.factors import carbon, joule_to_kwh, pue
 from kilowit.settings import FactorSettings
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES: Final = (1, 2, 4, 8, 16, 32, 64)
+_ASKED: Final = re.compile(r"/v1/summarize|/v2/models/.+/infer")  # what asks for summaries, in every protocol
+NO_MODEL: Final = "?"  # the label of a request that was refused before its model was known: names of others' making
 
 
 class Telemetry:
-    """Counters of one server, in a registry of their own.
+    """Counters of one server, in a registry of their own. A watcher of the app, which tells it of each request.
 
     Args:
         engine: whose batches are counted.
@@ -33,20 +38,20 @@ class Telemetry:
         self._gram_per_kwh = carbon(factors.region).value * pue(factors.region, factors.pue).value
         made = {"registry": self.registry, "namespace": "kilowit"}
         by_model = ("model",)
-        self.requests = Counter("requests", "Answers by status", ("model", "code"), **made)  # type: ignore[arg-type]
+        self._requests = Counter("requests", "Answers by status", ("model", "code"), **made)  # type: ignore[arg-type]
         self._energy = Counter("energy_joules", "Energy of the batches of a model", by_model, **made)  # type: ignore[arg-type]
         self._co2e = Counter("co2e_grams", "Operational CO2e of the batches", by_model, **made)  # type: ignore[arg-type]
         self._idle = Gauge("idle_energy_joules", "Energy of idling, all sessions", **made)  # type: ignore[arg-type]
         self._read = Counter("input_tokens", "Tokens read", by_model, **made)  # type: ignore[arg-type]
         self._written = Counter("generated_tokens", "Tokens written", by_model, **made)  # type: ignore[arg-type]
-        self.latency = Histogram(
+        self._latency = Histogram(
             "request_seconds",
             "From request to answer",
             by_model,
             buckets=_SECONDS,
             **made,  # type: ignore[arg-type]
         )
-        self.first_token = Histogram(
+        self._first_token = Histogram(
             "time_to_first_token_seconds",
             "From a request that streams to the first text of a summary",
             by_model,
@@ -66,6 +71,21 @@ class Telemetry:
         self._grid.set(self._gram_per_kwh)
         self._queue.set_function(lambda: len(engine.queue))
         engine.on_batch.append(self._count)
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Count a request for summaries that is over."""
+        if exchange.method != "POST" or _ASKED.fullmatch(exchange.path) is None:
+            return
+        name, status = exchange.model or NO_MODEL, exchange.status or CLIENT_GONE
+        if exchange.refused is not None:  # also where a stream had begun with 200
+            status = exchange.refused.status
+        elif exchange.is_stream and not exchange.answers:
+            status = CLIENT_GONE
+        self._requests.labels(name, str(status)).inc()
+        if exchange.answers and exchange.ended_second is not None:
+            self._latency.labels(name).observe(exchange.ended_second - exchange.began_second)
+        if exchange.first_second is not None:
+            self._first_token.labels(name).observe(exchange.first_second - exchange.began_second)
 
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""

@@ -121,7 +121,7 @@ def serve_triton(
         hint = "Listen on 127.0.0.1, and put a proxy before it that does."
         raise StudyError(f"{settings.host} can be reached by others, and Triton asks for no token", hint=hint)
     ports = _free_ports(settings.host, settings.port)
-    books, meter = Books(folder), Meter(folder, synchronize=synchronize)
+    books, meter = Books(folder, is_kept=True), Meter(folder, synchronize=synchronize)
     keeper = Keeper(meter, books)
     with _workspace(folder) as workspace, meter:
         server = _Server(models, settings, environment, ports, workspace, folder or workspace, meter, keeper)

@@ -132,14 +132,18 @@ def decode(line: bytes | str) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
 
-def read_events(path: Path) -> Iterator[dict[str, Any] | None]:
+def read_events(path: Path, begin_byte: int = 0) -> Iterator[dict[str, Any] | None]:
     """Yield the events of a ledger in order, None for each line that cannot be read.
+
+    Args:
+        begin_byte: what lies before is passed over.
 
     Raises:
         StoreError: the file cannot be read at all.
     """
     try:
         with path.open("rb") as file:
+            file.seek(begin_byte)
             for line in file:
                 if line.strip():
                     yield decode(line)

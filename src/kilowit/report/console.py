@@ -12,6 +12,7 @@ from rich.text import Text
 from kilowit.report.compare import Compared, Comparison
 from kilowit.report.quantity import number, show, unit_for
 from kilowit.report.write import Answer
+from kilowit.wording import counted
 
 _WORDS = {"higher": "▲ higher", "lower": "▼ lower"}
 
@@ -32,7 +33,7 @@ def comparison_tables(comparison: Comparison) -> RenderableType:
     grid.add_column("Verdict")
     for row in comparison.rows:
         grid.add_row(*(Text(cell) for cell in _cells(row)))
-    notes = [Text(f"{comparison.num_pairs} pairs; scores and losses: B − A.", style="dim")]
+    notes = [Text(f"{counted(comparison.num_pairs, 'pair')}; scores and losses: B − A.", style="dim")]
     if comparison.num_unpaired:
         notes.append(Text(f"{comparison.num_unpaired} runs have no partner on the other side and are left out."))
     broken = {v.condition.text: v for v in comparison.violations}

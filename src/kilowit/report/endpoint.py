@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 import kilowit
-from kilowit.endpoint.books import IDLE, Sum
+from kilowit.endpoint.account import Sum
+from kilowit.endpoint.books import IDLE
 from kilowit.endpoint.folder import Served, ServingFolder
 from kilowit.report.contents import MAX_ROWS, Contents, Figure, Section
 from kilowit.report.figure_bill import MAX_BARS, Bar, bill_svg, stretches_in
 from kilowit.report.figure_pareto import NARROW, WIDE
 from kilowit.report.findings import DatasetAnswer
 from kilowit.report.pricing import Pricing
-from kilowit.report.quantity import measure, number, whole
+from kilowit.report.quantity import measure, number
 from kilowit.report.table import Column, Entry, Table
 from kilowit.report.tables.endpoint import (
     Priceable,
@@ -26,6 +27,7 @@ from kilowit.report.tables.endpoint import (
     runtime_table,
 )
 from kilowit.report.tables.failures import factor_table
+from kilowit.wording import counted
 
 JOULE_PER_WH: Final = 3600
 _CAPTION: Final = (
@@ -99,12 +101,13 @@ def _sentences(of: Priceable) -> list[str]:
         return [f"No summary was asked for. {_idle_sentence(folder.idle, total_joule)}".strip()]
     said = []
     if total_joule is None:
-        said.append(f"{whole(n)} summaries; no sensor read what they took.")
+        said.append(f"{counted(n, 'summary', 'summaries')}; no sensor read what they took.")
     else:
         each = amount.joule / n
         ends = f" ({measure(amount.joule_low / n, 'energy')} to {measure(amount.joule_high / n, 'energy')})"
         said.append(
-            f"{whole(n)} summaries took {measure(amount.joule, 'energy_wh')}: {measure(each, 'energy')}{ends} each, "
+            f"{counted(n, 'summary', 'summaries')} took {measure(amount.joule, 'energy_wh')}: "
+            f"{measure(each, 'energy')}{ends} each, "
             f"{number(1000 * each / JOULE_PER_WH)} Wh for 1,000."
         )
         said.append(_idle_sentence(folder.idle, total_joule))
@@ -117,7 +120,7 @@ def _sentences(of: Priceable) -> list[str]:
             f"Half of the documents had their summary after {measure(p50, 'time')}, 99 % after {measure(p99, 'time')}."
         )
     if amount.num_refused:
-        said.append(f"{whole(amount.num_refused)} requests were refused or given up.")
+        said.append(f"{counted(amount.num_refused, 'request')} refused or given up.")
     return said
 
 
@@ -157,7 +160,7 @@ def _warning_table(folder: ServingFolder) -> Table:
     if not folder.metered.clean:
         texts.append("The ledger has no last line: the server was killed, or still runs.")
     if folder.num_unreadable_lines:
-        texts.append(f"{folder.num_unreadable_lines} lines of the books were unreadable and are left out.")
+        texts.append(f"Left out as unreadable: {counted(folder.num_unreadable_lines, 'line')} of the books.")
     if len({tuple(session.factors.values()) for session in folder.sessions}) > 1:
         texts.append("The server was told of several regions, machines or PUEs; the last of them prices all.")
     return Table("warnings", "Warnings", (Column("warning", "Warning"),), tuple((Entry(text),) for text in texts))

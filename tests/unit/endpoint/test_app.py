@@ -184,6 +184,58 @@ def test_totals_and_metrics_count_what_was_answered(client: Any) -> None:
     assert 'kilowit_requests_total{code="200",model="tiny"}' in text
 
 
+def counted(client: Any, name: str) -> float:
+    """Return what Prometheus is told of a counter; 0 where it has not been counted yet."""
+    found = re.search(rf"^kilowit_{re.escape(name)} ([0-9.e+]+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_prometheus_is_told_of_every_protocol(client: Any) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [ENGLISH]}
+    names = ['requests_total{code="200",model="tiny"}', 'request_seconds_count{model="tiny"}']
+    before = [counted(client, name) for name in names]
+    ask(client, text="x")
+    ask(client, text="x", stream=True)
+    assert client.post("/v2/models/tiny/infer", json={"inputs": [tensor]}).status_code == 200
+    assert [counted(client, name) for name in names] == [count + 3 for count in before]
+
+
+def test_prometheus_is_told_of_what_was_refused_before_its_model_was_known_and_after(client: Any) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["x"]}
+    wrong = {"inputs": [tensor], "parameters": {"num_beams": 99}}
+    names = [
+        'requests_total{code="422",model="tiny"}', 'requests_total{code="404",model="?"}',
+        'requests_total{code="422",model="?"}',
+    ]  # fmt: skip
+    before = [counted(client, name) for name in names]
+    assert client.post("/v2/models/tiny/infer", json=wrong).status_code == 422
+    assert client.post("/v2/models/never/infer", json={"inputs": [tensor]}).status_code == 404
+    assert ask(client, text=7).status_code == 422
+    assert [counted(client, name) for name in names] == [count + 1 for count in before]
+
+
+def test_an_id_that_no_answer_can_hold_is_refused(client: Any) -> None:
+    body = r'{"id": "\ud800", "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["x"]}]}'
+    response = client.post("/v2/models/tiny/infer", content=body)
+    assert response.status_code == 400 and "surrogate" in response.json()["error"]
+    whole = client.post("/v2/models/tiny/infer", content=body.replace(r"\ud800", r"\ud83d\ude00"))
+    assert whole.json()["id"] == "😀"
+
+
+def test_the_bill_of_today_says_where_its_joules_come_from(client: Any) -> None:
+    ask(client, text="x")
+    told = client.post("/v1/carbon", json={"region": "country/FR"}).json()
+    assert (told["energy_source"], told["energy_basis"]) == ("rapl", "measured")
+
+
+def test_the_open_inference_protocol_tells_the_cost_in_its_headers_too(client: Any) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [ENGLISH]}
+    response = client.post("/v2/models/tiny/infer", json={"inputs": [tensor]})
+    said = response.json()["parameters"]
+    assert float(response.headers["X-Energy-Joules"]) == said["energy_joules"] > 0
+    assert response.headers["X-Energy-Basis"] == said["energy_basis"] == "measured"
+
+
 def test_the_page_and_its_parts_are_small_and_name_no_other_host(client: Any) -> None:
     parts = {path: client.get(path) for path in ("/", "/page.css", "/page.js")}
     assert sum(len(part.content) for part in parts.values()) < 60_000

@@ -85,7 +85,7 @@ def test_the_report_has_the_bill_by_hour_model_and_client(served: Path, tmp_path
     page = files.html.read_text(encoding="utf-8")
     assert "By client" in page and "news" in page and "<svg" in page and "idle" in page
     assert files.answer.sentences[0].startswith("6 summaries took")
-    assert "1 requests were refused or given up." in files.answer.sentences
+    assert "1 request refused or given up." in files.answer.sentences
 
 
 def test_another_region_and_machine_price_it_anew(served: Path, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def test_a_refused_request_is_counted_on_its_client(exported: Any) -> None:
     with running_engine(exported, max_waiting=1) as engine:
         client = TestClient(create_app(engine, engine.settings))
         told = client.post("/v1/summarize", json={"text": [TEXT, TEXT], "client": "greedy"})
+        assert told.json()["hint"] == "Send them in smaller requests."
         assert told.status_code == 429 and int(told.headers["Retry-After"]) >= 1
         engine.books.book_refusals()
         assert engine.books.sums(of=lambda account: account.client)["greedy"].num_refused == 1

@@ -6,6 +6,8 @@ const EXAMPLE = "The town council met on Tuesday evening to decide what should b
   + "stood empty for eleven years. After two hours of debate it voted by seven to four to turn the ground floor into a "
   + "library and to lease the upper floors as workshops. Repairs begin in spring and should be finished within a year; "
   + "half of their cost is paid by the region, the rest by a levy on parking.";
+// The order of an answer's figures, whichever of them comes first: progress may tell the seconds alone.
+const FIGURES = ["Energy", "CO₂e", "Price", "Latency", "Per 1,000 summaries", "Tokens", "Energy is"];
 let lastRequests = [];
 let lastModels = "";
 let everyday = null;
@@ -22,9 +24,9 @@ function figure(value, unit) {
   const [scale, prefix] = scaleOf(Math.abs(value));
   return `${digits(value * scale)} ${prefix}${unit}`;
 }
-function range(low, high, unit) {
+function range(low, likely, high, unit) {  // in the unit of the likely value, which stands beside it
   if (low === null || low === undefined) return "";
-  const [scale, prefix] = scaleOf(high);
+  const [scale, prefix] = scaleOf(Math.abs(likely));
   return `${digits(low * scale)} to ${digits(high * scale)} ${prefix}${unit}`;
 }
 const count = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3 });
@@ -105,7 +107,8 @@ function card(model) {
         const row = element("div", undefined, name === "Energy" ? "main" : "");
         entries[name] = element("dd");
         row.append(element("dt", name), entries[name]);
-        list.append(row);
+        const later = FIGURES.slice(FIGURES.indexOf(name) + 1).find((one) => entries[one]);
+        list.insertBefore(row, later ? entries[later].parentNode : null);
       }
       const parts = below.filter(Boolean).map((part) => typeof part === "string" ? element("small", part) : part);
       entries[name].replaceChildren(value, ...parts);
@@ -123,14 +126,15 @@ function showDone(shown, told) {
   shown.bill = bill;
   still(shown);
   shown.text.textContent = summary.text || "(an empty summary)";
-  shown.set("Energy", figure(bill.energy_joule, "J"), shown.bar, range(bill.energy_joule_low, bill.energy_joule_high, "J"));
-  shown.set("CO₂e", figure(bill.co2e_gram, "g"), range(bill.co2e_gram_low, bill.co2e_gram_high, "g"));
+  shown.set("Energy", figure(bill.energy_joule, "J"), shown.bar, range(bill.energy_joule_low, bill.energy_joule, bill.energy_joule_high, "J"));
+  shown.set("CO₂e", figure(bill.co2e_gram, "g"), range(bill.co2e_gram_low, bill.co2e_gram, bill.co2e_gram_high, "g"));
   shown.set("Price", dollars(bill.cost_usd), bill.cost_usd === null ? "start with --machine" : "of the whole machine");
   const first = told.time_to_first_token_second;
   shown.set("Latency", figure(told.latency_second, "s"),
     first === null ? "" : `first text after ${figure(first, "s")}`, `${figure(summary.wait_second, "s")} waiting`);
   shown.set("Per 1,000 summaries", figure(bill.energy_wh_per_1000, "Wh"));
-  shown.set("Tokens", `${count(summary.num_input_tokens)} read`, `${count(summary.num_output_tokens)} written`);
+  shown.set("Tokens", `${count(summary.num_input_tokens)} read`, `${count(summary.num_output_tokens)} written`,
+    summary.num_input_tokens >= longest[told.model] ? "the text was cut to this length" : "");
   shown.set("Energy is", bill.energy_basis, bill.energy_source);
   shown.note.textContent = "";
   at("source").textContent = `Last answer: energy from ${bill.energy_source}; factors ${bill.factors.join(", ")}.`;
@@ -240,7 +244,7 @@ async function reprice() {
     const asked = lastRequests.length ? lastRequests : [{ model: "all of today" }];
     const told = await Promise.all(asked.map(async (one) => {
       const bill = await (await ask("v1/carbon", one.id ? { ...place, request_id: one.id } : place)).json();
-      return `${one.model}: ${figure(bill.co2e_gram, "g")} CO₂e (${range(bill.co2e_gram_low, bill.co2e_gram_high, "g")})`;
+      return `${one.model}: ${figure(bill.co2e_gram, "g")} CO₂e (${range(bill.co2e_gram_low, bill.co2e_gram, bill.co2e_gram_high, "g")})`;
     }));
     at("elsewhere").textContent = `${told.join("; ")}. No machine ran again for this.`;
     if (grids && place.region in grids) turnNeedle(grids[place.region]);
@@ -266,10 +270,13 @@ async function learnRegions(gram) {
   turnNeedle(gram);
 }
 
-const runtimes = {};
+const [runtimes, longest] = [{}, {}];
 function offer(models) {
   const names = Object.keys(models);
-  for (const name of names) runtimes[name] = `${models[name].runtime} on ${models[name].device}`;
+  for (const name of names) {
+    runtimes[name] = `${models[name].runtime}, on ${models[name].device}`;
+    longest[name] = models[name].max_source_tokens;
+  }
   if (names.join() === lastModels) return;
   lastModels = names.join();
   const option = (name) => {

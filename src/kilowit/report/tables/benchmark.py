@@ -15,6 +15,7 @@ from kilowit.report.table import Column, Entry, Table
 from kilowit.report.tables.bill import NO_ENERGY
 from kilowit.statistics.interval import Interval
 from kilowit.statistics.means import mean_interval
+from kilowit.wording import counted
 
 _NUM: Final = Column("num_repeats", "n", "count")
 NO_GPU: Final = "no GPU was metered"
@@ -203,7 +204,7 @@ def _numbered(counts: Mapping[str, int]) -> list[str]:
     ordered = sorted(counts, key=lambda line: -counts[line])
     if len(ordered) == 1:
         return ordered
-    return [f"{line}  ({counts[line]} runs)" for line in ordered]
+    return [f"{line}  ({counted(counts[line], 'run')})" for line in ordered]
 
 
 def _per_example(row: PhaseFigures | None) -> float | None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from kilowit.endpoint.books import IDLE, Account, Sum
+from kilowit.endpoint.account import Account, Sum
+from kilowit.endpoint.books import IDLE
 from kilowit.endpoint.folder import Served, ServingFolder
 from kilowit.record import PhaseFigures
 from kilowit.report.pricing import Place, Priced, Pricing

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from kilowit.errors import StoreError, near_name_hint
 from kilowit.record import Record
+from kilowit.store.collector import paused_collector
 from kilowit.store.folder import Edit, RunFolder, store_errors
 from kilowit.store.mirrored import mirror_state
 from kilowit.store.status import StudyStatus, status
@@ -97,16 +98,17 @@ class Store:
         """
         self.problems = []
         records = []
-        for folder in self.folders():
-            try:
-                record = self._edited_record(folder)
-                if record is None:
-                    _ = folder.cell_key  # a folder that nobody can close is a problem now, not later
-            except StoreError as error:
-                self.problems.append(str(error))
-                continue
-            if record is not None:
-                records.append(record)
+        with paused_collector():
+            for folder in self.folders():
+                try:
+                    record = self._edited_record(folder)
+                    if record is None:
+                        _ = folder.cell_key  # a folder that nobody can close is a problem now, not later
+                except StoreError as error:
+                    self.problems.append(str(error))
+                    continue
+                if record is not None:
+                    records.append(record)
         # Within one second a run id sorts by label and chance; the attempt tells which came first.
         return sorted(records, key=lambda record: (record.run_id.partition("_")[0], record.attempt, record.run_id))
 

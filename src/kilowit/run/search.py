@@ -14,7 +14,7 @@ from typing import Any
 from kilowit.cell import Cell
 from kilowit.parts.search import Proposal
 from kilowit.record import Record
-from kilowit.run.budget import passed_limit
+from kilowit.run.budget import Forecast, passed_limit
 from kilowit.run.trials import Role, is_of_search, trial_cell, values_of
 from kilowit.store import Store
 from kilowit.study_search import Search
@@ -44,6 +44,7 @@ class SearchRun:
         run_cell: runs a cell.
         is_result: whether a record without a score is a verdict on its cell rather than to be tried anew.
         note: told what is worth a line.
+        forecast: what the plan says of a trial, for the budget of a search of which nothing has run yet.
     """
 
     template: Cell
@@ -52,6 +53,7 @@ class SearchRun:
     run_cell: RunCell
     is_result: Callable[[Record], bool]
     note: Callable[[str], None]
+    forecast: Forecast | None = None
     _records: dict[int, Record] = field(default_factory=dict)
     _proposals: list[Proposal] = field(default_factory=list)
     _num_run: int = 0
@@ -131,7 +133,7 @@ class SearchRun:
         key = self.search.key(self.template)
         records = self.store.records()
         own = [r for r in records if (r.cell.get("search") or {}).get("search_key") == key]
-        return passed_limit(self.search.budget, own, [cell, cell], records, None)
+        return passed_limit(self.search.budget, own, [cell, cell], records, self.forecast)
 
 
 def _parameters(record: Record | None) -> Mapping[str, Any] | None:

@@ -10,6 +10,7 @@ import pytest
 from kilowit.cell import Cell
 from kilowit.errors import StudyError
 from kilowit.factors import JOULE_PER_KWH
+from kilowit.plan import foretell, plan_study
 from kilowit.store import Store
 from kilowit.study import Study
 from search_bench import STUDY, Executor, run, study, trials
@@ -115,6 +116,28 @@ def test_the_budget_of_a_search_is_kept_with_room_for_the_winner(tmp_path: Path)
     assert 0.6 * limit < spent <= limit
     assert len(trials(store, "winner")) == 1
     assert "search ends after 4 trials, budget" in said
+
+
+def test_a_search_whose_budget_is_smaller_than_one_trial_starts_nothing_and_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    asked = study("random", "search.budget.energy_kwh=1.0e-6")
+    outcome, said = run(asked, store, forecast=foretell(asked, store))
+    assert store.folders() == []
+    assert (outcome.num_left_out, outcome.num_failed, outcome.exit_code) == (1, 0, 3)
+    assert "search ends after 0 trials, budget: 0 spent + " in said
+    assert "search left unfinished, budget" in said
+
+
+def test_a_trial_is_foretold_by_its_own_settings_before_any_has_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    asked = study("random", num_trials=2)
+    run(asked, store)
+    estimate = foretell(asked, Store(tmp_path / "none"))
+    planned = plan_study(asked, Store(tmp_path / "none")).cells[0].estimate.time_second
+    one, other = (estimate(Cell.from_dict(record.cell)) for record in trials(store))
+    assert planned is not None and one is not None and other is not None
+    assert one.time_second is not None and other.time_second is not None
+    assert 0 < one.time_second.likely + other.time_second.likely < planned.likely * 2  # planned: 2 and the winner
 
 
 def test_more_trials_go_on_from_those_that_were_run(tmp_path: Path) -> None:

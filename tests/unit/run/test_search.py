@@ -99,6 +99,42 @@ def test_asha_goes_on_from_the_model_of_the_trial_that_it_promotes(tmp_path: Pat
     assert shares == [0.111, 0.222, 0.667][: len(shares)]
 
 
+@pytest.mark.parametrize(("algorithm", "num_trials"), [("asha", 14), ("pbt", 24)])
+def test_a_search_that_is_done_leaves_the_models_of_the_winners_lineage_alone(
+    algorithm: str, num_trials: int, tmp_path: Path
+) -> None:
+    small = "search.space={train.learning_rate: {log_uniform: [1.0e-6, 1.0e-2]}}"  # none fails
+    store = Store(tmp_path / "some")
+    _, said = run(study(algorithm, small, num_trials=num_trials), store)
+    by_trial = {r.cell["search"]["trial"]: r for r in trials(store)}
+    number = trials(store, "winner")[0].cell["search"]["trial"]
+    lineage = set()
+    while number is not None:
+        lineage.add(by_trial[number].run_id)
+        number = by_trial[number].cell["search"]["continues"]
+    assert {folder.run_id for folder in store.folders() if folder.model_path.exists()} == lineage
+    assert f"models of {len(by_trial) - len(lineage)} stopped trials removed" in said
+    assert run(study(algorithm, small, num_trials=num_trials), store)[0].num_skipped == 1
+
+    kept = Store(tmp_path / "all")
+    run(study(algorithm, small, "measure.keep_model=true", num_trials=num_trials), kept)
+    assert all(folder.model_path.exists() for folder in kept.folders())
+
+
+def test_a_failed_trial_can_be_tried_again_from_the_model_that_it_went_on_from(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run(study("pbt", num_trials=24, options="{resample: 1.0, quantile: 0.5}"), store)
+    failed = [record for record in trials(store) if record.status != "finished"]
+    parents = [parent for record in failed if (parent := record.cell["search"]["parent_run"]) is not None]
+    assert parents and all(store.find(parent).model_path.exists() for parent in parents)
+
+
+def test_a_search_that_its_budget_ended_keeps_its_models_to_go_on(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run(study("asha", "search.budget.energy_kwh=0.03", num_trials=30), store)
+    assert all(store.find(r.run_id).model_path.exists() for r in trials(store) if r.status == "finished")
+
+
 def test_seeds_are_repeats_of_the_search(tmp_path: Path) -> None:
     store = Store(tmp_path)
     outcome, _ = run(study("random", "seeds=[0, 1, 2]", num_trials=3), store)

@@ -6,6 +6,7 @@ process that holds it, however that dies, and it still stands while an orphaned 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import getpass
 import json
@@ -185,4 +186,17 @@ def _holder(path: Path) -> str:
     try:
         return str(Holder(**json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, TypeError):
-        return "a process that has not said its name"
+        pid = _holding_pid(path)
+        return f"{'a process that' if pid is None else f'process {pid}, which'} has not said its name"
+
+
+def _holding_pid(path: Path) -> int | None:
+    """Return which process took the lock, as the kernel lists it; None where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        inode = str(path.stat().st_ino)
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            # 1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF (proc(5)); a waiting one has "->" in the second place
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode:
+                return int(words[4]) or None  # 0: of another pid namespace
+    return None

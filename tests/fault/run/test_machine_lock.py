@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -59,6 +60,19 @@ def test_the_waiting_ends_at_its_limit_with_who_holds_the_machine(bench: Bench, 
     assert f"process {holder.pid} " in str(caught.value) and "measure.lock_wait_second" in str(caught.value)
     assert "for at most 0.3 s" in bench.said
     assert bench.store.folders() == []
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not list its locks here")
+def test_a_holder_that_has_not_signed_is_named_by_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with (
+            pytest.raises(ExecutorError, match=f"process {os.getpid()}, which has not said its name"),
+            machine_lock(study="a", store="b", mode="refuse", on_wait=print, path=path),
+        ):
+            pass
 
 
 def test_a_limit_to_waiting_where_nothing_waits_is_an_error(bench: Bench) -> None:

@@ -104,7 +104,12 @@ def foretell(study: Study, store: Store) -> Callable[[Cell], Estimate | None]:
             study, target, Prices.of(study.factors, study.factors.machine), on_hardware(records, target), False
         )
 
-    return lambda cell: planner().cell(cell, None).estimate
+    def of(cell: Cell) -> Estimate | None:
+        if cell.search is not None:  # the model that a trial goes on from has its template's size, and may be removed
+            cell = dataclasses.replace(cell, model=cell.search["template"]["model"])
+        return planner().cell(cell, None).estimate
+
+    return of
 
 
 def _billed(chosen: str | None, machine: str | None, gpu: str | None) -> str | None:

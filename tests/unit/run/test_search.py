@@ -176,6 +176,16 @@ def test_a_trial_is_foretold_by_its_own_settings_before_any_has_run(tmp_path: Pa
     assert 0 < one.time_second.likely + other.time_second.likely < planned.likely * 2  # planned: 2 and the winner
 
 
+def test_a_trial_whose_parents_model_was_removed_is_foretold_all_the_same(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    asked = study("asha", num_trials=14)
+    run(asked, store)
+    forecast = foretell(asked, store)
+    for record in trials(store):
+        estimate = forecast(Cell.from_dict(record.cell))
+        assert estimate is not None and estimate.time_second is not None
+
+
 def test_more_trials_go_on_from_those_that_were_run(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run(study("random", num_trials=3), store)

@@ -2,7 +2,9 @@
 
     python benchmarks/executors.py [overhead] [ray] [hosts]
 
-`overhead`: cells of `lead` one at a time, by each executor; seconds a cell beyond `local`.
+`overhead`: cells of `lead` one at a time, by each executor; seconds a cell beyond `local`. Slurm is submitit
+with the suite's stand-in for sbatch, srun, sacct and scancel (`tests/fake_slurm.py`), which starts jobs at once: what
+is measured is what kilowit and submitit add, not a cluster's queue.
 `ray`: 100 cells on 2 workers of a Ray cluster of this machine; Ray's worker process is killed in one, then the driver.
 `hosts`: 3 hosts as network namespaces (needs root); one is cut off while cells run on all three.
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 from kilowit.cell import Cell
 from kilowit.factors import JOULE_PER_KWH
 from kilowit.record import PhaseFigures, Record, Score
+from kilowit.run.budget import Forecast
 from kilowit.run.coordinator import run_study
 from kilowit.run.outcome import StudyOutcome
 from kilowit.run.progress import PlainProgress
@@ -108,12 +109,14 @@ class Executor:
         return _Job()
 
 
-def run(asked: Study, store: Store, executor: Executor | None = None) -> tuple[StudyOutcome, str]:
+def run(
+    asked: Study, store: Store, executor: Executor | None = None, forecast: Forecast | None = None
+) -> tuple[StudyOutcome, str]:
     """Run a study; return the outcome and what the person was told."""
     stream = io.StringIO()
     outcome = run_study(
         asked, store, progress=PlainProgress(stream), options=RunOptions(min_free_byte=0),
-        executor=executor or Executor(),
+        executor=executor or Executor(), forecast=forecast,
     )  # fmt: skip
     return outcome, stream.getvalue()
 

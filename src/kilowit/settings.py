@@ -198,9 +198,16 @@ class MeasureSettings(Block):
     timeout_second: Positive | None = Field(None, description="wall time after which a cell is ended")
     keep_model: bool = Field(False, description="leave the trained model in the run folder")
     lock: Literal["wait", "refuse"] = Field("wait", description="when another measured run holds this machine")
+    lock_wait_second: Positive | None = Field(None, description="how long `lock: wait` waits; null = until it is free")
     second_opinions: list[Literal["codecarbon", "zeus"]] = Field(
         [], description="other meters that run beside ours, each by its extra; on no bill"
     )
+
+    @model_validator(mode="after")
+    def _check_waiting(self) -> Self:
+        if self.lock == "refuse" and self.lock_wait_second is not None:
+            raise ValueError("lock: refuse waits for nothing, so lock_wait_second would be ignored; leave one out")
+        return self
 
 
 class FactorSettings(Block):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kilowit.cell import Cell
 from kilowit.console import say, show, show_json, show_table
 from kilowit.endpoint.folder import is_serving_folder
 from kilowit.errors import StoreError, StudyError, near_name_hint
-from kilowit.plan import Estimate, plan_study
+from kilowit.plan import foretell
 from kilowit.record import Record
 from kilowit.report import ReportFiles, write_report, write_serving_report
 from kilowit.report import compare as compare_sides
@@ -50,18 +48,9 @@ def run(path: Path, folder: Path, overrides: Sequence[str], *, retry_failed: boo
 
 
 def _forecast(study: Study, store: Store) -> Forecast | None:
-    """What the plan says of each cell; planned once, when the coordinator first asks. None without a budget."""
-    if not study.budget.model_dump(exclude_none=True):
-        return None
-
-    @cache
-    def estimates() -> Mapping[str, Estimate]:
-        return {cell.cell_key: cell.estimate for cell in plan_study(study, store, check_budget=False).cells}
-
-    def of(cell: Cell) -> Estimate | None:
-        return estimates().get(cell.key)
-
-    return of
+    """What the plan says of each cell; None where no limit asks for it."""
+    limits = [study.budget, *([] if study.search is None else [study.search.budget])]
+    return foretell(study, store) if any(limit.model_dump(exclude_none=True) for limit in limits) else None
 
 
 def report(

@@ -6,9 +6,11 @@ process that holds it, however that dies, and it still stands while an orphaned 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import getpass
 import json
+import math
 import os
 import socket
 import time
@@ -24,6 +26,8 @@ from kilowit.errors import ExecutorError
 LOCK_VARIABLE: Final = "KILOWIT_LOCK"
 POLL_SECOND: Final = 0.2
 BUSY: Final = "this machine is measuring another run"
+# Only for what need not be measured alone, e.g. another container that shares nothing but /run/lock.
+_OTHER: Final = f". {LOCK_VARIABLE} names another lock: two runs at once are measured wrong"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,7 @@ def machine_lock(
     mode: Literal["wait", "refuse"],
     on_wait: Callable[[str], None],
     is_stopped: Callable[[], bool] = lambda: False,
+    wait_second: float | None = None,
     path: Path | None = None,
     busy: str = BUSY,
 ) -> Iterator[MachineLock | None]:
@@ -75,14 +80,17 @@ def machine_lock(
         study: name that others are told.
         store: path that others are told.
         mode: what to do while another holds it.
-        on_wait: called once with the holder, in words, before waiting.
+        on_wait: called once before waiting, with the holder, the file of the lock and what can be done, in words.
         is_stopped: asked while waiting.
+        wait_second: how long to wait at most; None = until it is free.
         path: of another lock than the machine's; its folder is made.
         busy: what to say when another holds it.
 
     Raises:
-        ExecutorError: another run holds the machine and `mode` is ``refuse``, or the file cannot be used.
+        ExecutorError: another run holds the machine and `mode` is ``refuse``, or still does after `wait_second`; or the
+            file cannot be used.
     """
+    is_machines = path is None
     if path is None:
         path = lock_path()
     else:
@@ -96,16 +104,34 @@ def machine_lock(
                     place=str(path),
                     hint="Wait for it, end it, or set measure.lock: wait.",
                 )
-            on_wait(_holder(path))
-            while not _take(descriptor):
-                if is_stopped():
-                    yield None
-                    return
-                time.sleep(POLL_SECOND)
+            on_wait(f"{_holder(path)} (lock {path}); {_until(wait_second)}{_OTHER if is_machines else ''}")
+            if not _wait(descriptor, path, wait_second, is_stopped, busy):
+                yield None
+                return
         _sign(descriptor, study, store)
         yield MachineLock(descriptor)
     finally:
         os.close(descriptor)  # not unlocked: a worker that outlives us keeps the machine
+
+
+def _wait(descriptor: int, path: Path, wait_second: float | None, is_stopped: Callable[[], bool], busy: str) -> bool:
+    """Wait until the lock is held; False if the person stopped waiting."""
+    end_second = math.inf if wait_second is None else time.monotonic() + wait_second
+    while not _take(descriptor):
+        if is_stopped():
+            return False
+        if time.monotonic() >= end_second:
+            raise ExecutorError(
+                f"{busy}, still after {wait_second:g} s: {_holder(path)}",
+                place=str(path),
+                hint="Wait for longer (measure.lock_wait_second; null = until it is free), or end that process.",
+            )
+        time.sleep(POLL_SECOND)
+    return True
+
+
+def _until(wait_second: float | None) -> str:
+    return "until it ends" if wait_second is None else f"for at most {wait_second:g} s"
 
 
 def _open(path: Path) -> int:
@@ -160,4 +186,17 @@ def _holder(path: Path) -> str:
     try:
         return str(Holder(**json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, TypeError):
-        return "a process that has not said its name"
+        pid = _holding_pid(path)
+        return f"{'a process that' if pid is None else f'process {pid}, which'} has not said its name"
+
+
+def _holding_pid(path: Path) -> int | None:
+    """Return which process took the lock, as the kernel lists it; None where it does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        inode = str(path.stat().st_ino)
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            # 1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF (proc(5)); a waiting one has "->" in the second place
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode:
+                return int(words[4]) or None  # 0: of another pid namespace
+    return None

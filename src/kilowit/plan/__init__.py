@@ -9,7 +9,7 @@ from kilowit.plan.estimate import CellPlan, Estimate, Limit, Plan
 from kilowit.plan.hardware import Hardware, hardware
 from kilowit.plan.interval import Interval
 from kilowit.plan.life_cycle import LifeCycle, LifePart
-from kilowit.plan.study_plan import plan_study
+from kilowit.plan.study_plan import foretell, plan_study
 from kilowit.plan.when import Timing, Window, best_windows
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Timing",
     "Window",
     "best_windows",
+    "foretell",
     "hardware",
     "plan_study",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from kilowit import factors
@@ -88,6 +89,28 @@ def plan_study(
     if check_budget:
         plan.require_affordable()
     return plan
+
+
+def foretell(study: Study, store: Store) -> Callable[[Cell], Estimate | None]:
+    """Return what says of any cell of a study, trials of its search included, what it will take on this machine.
+
+    The machine and the store are looked at when it is first asked.
+    """
+
+    @cache
+    def planner() -> _Planner:
+        target = hardware(None, None)
+        records = [record for record in store.records() if record.imported is None]
+        return _Planner(
+            study, target, Prices.of(study.factors, study.factors.machine), on_hardware(records, target), False
+        )
+
+    def of(cell: Cell) -> Estimate | None:
+        if cell.search is not None:  # the model that a trial goes on from has its template's size, and may be removed
+            cell = dataclasses.replace(cell, model=cell.search["template"]["model"])
+        return planner().cell(cell, None).estimate
+
+    return of
 
 
 def _billed(chosen: str | None, machine: str | None, gpu: str | None) -> str | None:

@@ -126,7 +126,7 @@ class Pricing:
         """The carbon basis (``direct`` or ``lifecycle``) of each region used."""
         return {p.region or "unknown": _grid(p).basis for p in self.places}
 
-    @property
+    @cached_property
     def mixes_bases(self) -> bool:
         """Whether CO2e figures of these records must not stand in one table."""
         return len(set(self.bases.values())) > 1

@@ -22,6 +22,7 @@ from kilowit.report.read_runs import RunSource, read_runs
 from kilowit.report.render_csv import csv_text
 from kilowit.report.render_html import html_text
 from kilowit.report.render_markdown import markdown_text
+from kilowit.store.collector import paused_collector
 
 
 @dataclass(frozen=True)
@@ -89,18 +90,19 @@ def write_report(
         StudyError: a key or value that `maintenance:` does not take.
         StoreError: the folder cannot be written.
     """
-    records, files = read_runs(runs, predictions=predictions)
-    contents = contents_of(
-        records,
-        region=region,
-        machine=machine,
-        pue=pue,
-        title=title,
-        predictions=files or None,
-        generated_at=generated_at,
-        maintenance=maintenance,
-    )
-    return _write(contents, Path(folder))
+    with paused_collector():
+        records, files = read_runs(runs, predictions=predictions)
+        contents = contents_of(
+            records,
+            region=region,
+            machine=machine,
+            pue=pue,
+            title=title,
+            predictions=files or None,
+            generated_at=generated_at,
+            maintenance=maintenance,
+        )
+        return _write(contents, Path(folder))
 
 
 def write_serving_report(

@@ -98,6 +98,7 @@ def _held(session: Session) -> AbstractContextManager[MachineLock | None]:
         mode=study.measure.lock,
         on_wait=lambda holder: session.progress.note(f"waiting for {what}: {holder}"),
         is_stopped=session.stop.is_requested,
+        wait_second=study.measure.lock_wait_second,
         path=None if executor.is_here else store.path / f".{study.name}.lock",
         busy=f"{what} is run by another process" if not executor.is_here else BUSY,
     )

@@ -7,6 +7,7 @@ goes on where it was; nothing of it is kept elsewhere.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,10 @@ from typing import Any
 from kilowit.cell import Cell
 from kilowit.parts.search import Proposal
 from kilowit.record import Record
-from kilowit.run.budget import passed_limit
+from kilowit.run.budget import Forecast, passed_limit
 from kilowit.run.trials import Role, is_of_search, trial_cell, values_of
 from kilowit.store import Store
+from kilowit.store.folder import store_errors
 from kilowit.study_search import Search
 
 # Runs one cell to its end; None = it was not: the person has stopped the study, or a limit was reached.
@@ -44,6 +46,7 @@ class SearchRun:
         run_cell: runs a cell.
         is_result: whether a record without a score is a verdict on its cell rather than to be tried anew.
         note: told what is worth a line.
+        forecast: what the plan says of a trial, for the budget of a search of which nothing has run yet.
     """
 
     template: Cell
@@ -52,6 +55,7 @@ class SearchRun:
     run_cell: RunCell
     is_result: Callable[[Record], bool]
     note: Callable[[str], None]
+    forecast: Forecast | None = None
     _records: dict[int, Record] = field(default_factory=dict)
     _proposals: list[Proposal] = field(default_factory=list)
     _num_run: int = 0
@@ -86,7 +90,10 @@ class SearchRun:
             searcher.tell(number, values_of(record, self.search.goals))
         if reason:
             self.note(f"{self.template.label}: search ends after {len(self._proposals)} trials, {reason}")
-        return self._confirm(searcher.winners(), key, reason)
+        end = self._confirm(searcher.winners(), key, reason)
+        if end.is_complete and not reason and not self.template.settings.measure.keep_model:
+            self._remove_models(searcher.winners())
+        return end
 
     def _confirm(self, numbers: Sequence[int], key: str, reason: str) -> SearchEnd:
         known = self._earlier(key, "winner")
@@ -99,6 +106,31 @@ class SearchRun:
             if record.status == "finished":
                 winners.append(record)
         return SearchEnd(tuple(winners), self._num_run, is_complete=True, reason=reason)
+
+    def _remove_models(self, winners: Sequence[int]) -> None:
+        """Remove the models that trials left to go on from, once all that was asked has been tried.
+
+        Kept are the winners' and their lineage's, and those that a failed trial went on from, which may be retried.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        kept = {p.continues for p in self._proposals if self._records[p.number].status != "finished"}
+        for number in winners:
+            ancestor: int | None = number
+            while ancestor is not None:
+                kept.add(ancestor)
+                ancestor = self._proposals[ancestor].continues
+        kept_runs = {self._records[number].run_id for number in kept if number is not None}
+        folders = [self.store.find(record.run_id).model_path for record in self._records.values()]
+        left = [folder for folder in dict.fromkeys(folders) if folder.is_dir() and folder.parent.name not in kept_runs]
+        for folder in left:
+            with store_errors(folder):
+                shutil.rmtree(folder)
+        if left:
+            self.note(
+                f"{self.template.label}: models of {len(left)} stopped trials removed; the winners' lineage stays"
+            )
 
     def _cell(self, proposal: Proposal, role: Role) -> Cell:
         parent = None
@@ -131,7 +163,7 @@ class SearchRun:
         key = self.search.key(self.template)
         records = self.store.records()
         own = [r for r in records if (r.cell.get("search") or {}).get("search_key") == key]
-        return passed_limit(self.search.budget, own, [cell, cell], records, None)
+        return passed_limit(self.search.budget, own, [cell, cell], records, self.forecast)
 
 
 def _parameters(record: Record | None) -> Mapping[str, Any] | None:

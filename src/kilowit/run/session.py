@@ -252,7 +252,7 @@ class Session:
         def is_result(record: Record) -> bool:
             return record.error_kind not in TRIED_ANEW_KINDS and not self.options.retry_failed
 
-        end = SearchRun(template, search, self.store, run_cell, is_result, self._note).run()
+        end = SearchRun(template, search, self.store, run_cell, is_result, self._note, self.forecast).run()
         with self.guard:
             self._count_search(template, left_out, end)
 
@@ -260,6 +260,9 @@ class Session:
         if reason := next((reason for reason in left_out if reason), None):
             self.left_out.append((template.label, reason))
             self.progress.cell_passed_over(template.label, f"search left unfinished, {reason}")
+        elif end.is_complete and not end.winners and end.reason:
+            self.left_out.append((template.label, end.reason))
+            self.progress.cell_passed_over(template.label, f"search left unfinished, {end.reason}")
         elif end.is_complete and not end.winners:
             self.num_failed += 1
             self.progress.cell_passed_over(template.label, "no trial of its search has a result")

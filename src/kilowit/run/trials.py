@@ -87,7 +87,8 @@ def _model_of(parent: RunFolder, content: Mapping[str, str]) -> tuple[dict[str, 
         raise StoreError(
             "the model that a trial goes on from is gone",
             place=str(folder),
-            hint="Copy the folder back, or begin the search in another store.",
+            hint="Models of stopped trials go when num_trials are done: search anew in another store, with "
+            "measure.keep_model: true to add trials later.",
         )
     digest = content_hash(folder)
     return {"folder": str(folder), "fingerprint": digest}, {**content, str(folder): digest}

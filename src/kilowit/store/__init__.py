@@ -10,35 +10,21 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from kilowit.errors import StoreError, near_name_hint
 from kilowit.record import Record
+from kilowit.store.collector import paused_collector
 from kilowit.store.folder import Edit, RunFolder, store_errors
 from kilowit.store.mirrored import mirror_state
+from kilowit.store.status import StudyStatus, status
 
 __all__ = ["RunFolder", "Store", "StudyStatus"]
 
 RUN_ID: Final = re.compile(r"\d{8}T\d{6}Z_[A-Za-z0-9._+-]*_[0-9a-f]{4}")
 TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyStatus:
-    """How far one study is, over all its runs in a store."""
-
-    study_name: str
-    num_finished: int = 0
-    num_failed: int = 0
-    num_interrupted: int = 0
-    num_running: int = 0
-    num_partial: int = 0  # died without a record; the next `kilowit run` closes them
-    num_invalidated: int = 0
-    energy_total_joule: float | None = None  # of all runs that have a record; None when none could say
-    wall_second: float = 0.0
 
 
 class Store:
@@ -112,16 +98,17 @@ class Store:
         """
         self.problems = []
         records = []
-        for folder in self.folders():
-            try:
-                record = self._edited_record(folder)
-                if record is None:
-                    _ = folder.cell_key  # a folder that nobody can close is a problem now, not later
-            except StoreError as error:
-                self.problems.append(str(error))
-                continue
-            if record is not None:
-                records.append(record)
+        with paused_collector():
+            for folder in self.folders():
+                try:
+                    record = self._edited_record(folder)
+                    if record is None:
+                        _ = folder.cell_key  # a folder that nobody can close is a problem now, not later
+                except StoreError as error:
+                    self.problems.append(str(error))
+                    continue
+                if record is not None:
+                    records.append(record)
         # Within one second a run id sorts by label and chance; the attempt tells which came first.
         return sorted(records, key=lambda record: (record.run_id.partition("_")[0], record.attempt, record.run_id))
 
@@ -192,26 +179,12 @@ class Store:
         folder.append_edit(Edit("invalidate", reason.strip(), who.strip(), datetime.now(UTC).strftime(TIME_FORMAT)))
 
     def status(self) -> list[StudyStatus]:
-        """Return how far each study is, by name."""
-        counts: dict[str, StudyStatus] = {}
+        """Return how far each study is, by name. What cannot be read is skipped and listed in `problems`.
 
-        def add(study_name: str, **changes: Any) -> None:
-            old = counts.get(study_name, StudyStatus(study_name=study_name))
-            sums = {key: (getattr(old, key) or 0) + value for key, value in changes.items() if value is not None}
-            counts[study_name] = dataclasses.replace(old, **sums)
-
-        for record in self.records():
-            energies = [p.energy_total_joule for p in record.phases if p.energy_total_joule is not None]
-            add(
-                record.study_name,
-                **{f"num_{_state(record)}": 1},
-                energy_total_joule=sum(energies) if energies else None,
-                wall_second=sum(p.wall_second for p in record.phases),
-            )
-        for folder in self.unfinished():
-            name = str(folder.cell.get("study_name", ""))
-            add(name, **{"num_running" if folder.is_running else "num_partial": 1})
-        return [counts[name] for name in sorted(counts)]
+        Raises:
+            StoreError: the store cannot be listed.
+        """
+        return status(self)
 
     def _edited_record(self, folder: RunFolder) -> Record | None:
         stamp = _stamp(folder.record_path) + _stamp(folder.edits_path) + _stamp(folder.mirror_path)
@@ -248,10 +221,6 @@ def _with_mirror(record: Record, folder: RunFolder) -> Record:
     if state is None or state.problem is None:
         return record
     return dataclasses.replace(record, warnings=[*record.warnings, state.warning])
-
-
-def _state(record: Record) -> str:
-    return "invalidated" if is_invalidated(record) else record.status
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from study_bench import ONE_CELL, Bench, start_held
 
-from kilowit.errors import ExecutorError
+from kilowit.errors import ExecutorError, StudyError
 from kilowit.meter.machine_lock import MachineLock, lock_path, machine_lock
 
 HOLD = """
@@ -48,6 +49,35 @@ def test_a_second_measured_run_waits_until_the_holder_is_gone(bench: Bench, hold
     outcome = bench.run(ONE_CELL)
     assert outcome.num_finished == 1
     assert f"waiting for this machine: process {holder.pid} " in bench.said
+    assert f"(lock {lock_path()}); until it ends. KILOWIT_LOCK names another lock" in bench.said
+
+
+def test_the_waiting_ends_at_its_limit_with_who_holds_the_machine(bench: Bench, holder) -> None:
+    with pytest.raises(ExecutorError, match=r"still after 0\.3 s") as caught:
+        bench.run(ONE_CELL, "measure.lock_wait_second=0.3")
+    assert caught.value.exit_code == 5
+    assert caught.value.place == str(lock_path())
+    assert f"process {holder.pid} " in str(caught.value) and "measure.lock_wait_second" in str(caught.value)
+    assert "for at most 0.3 s" in bench.said
+    assert bench.store.folders() == []
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not list its locks here")
+def test_a_holder_that_has_not_signed_is_named_by_its_process(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with (
+            pytest.raises(ExecutorError, match=f"process {os.getpid()}, which has not said its name"),
+            machine_lock(study="a", store="b", mode="refuse", on_wait=print, path=path),
+        ):
+            pass
+
+
+def test_a_limit_to_waiting_where_nothing_waits_is_an_error(bench: Bench) -> None:
+    with pytest.raises(StudyError, match="lock: refuse waits for nothing"):
+        bench.run(ONE_CELL, "measure.lock=refuse", "measure.lock_wait_second=5")
 
 
 def test_ctrl_c_ends_the_waiting(bench: Bench, holder) -> None:

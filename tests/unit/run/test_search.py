@@ -10,6 +10,7 @@ import pytest
 from kilowit.cell import Cell
 from kilowit.errors import StudyError
 from kilowit.factors import JOULE_PER_KWH
+from kilowit.plan import foretell, plan_study
 from kilowit.store import Store
 from kilowit.study import Study
 from search_bench import STUDY, Executor, run, study, trials
@@ -98,6 +99,42 @@ def test_asha_goes_on_from_the_model_of_the_trial_that_it_promotes(tmp_path: Pat
     assert shares == [0.111, 0.222, 0.667][: len(shares)]
 
 
+@pytest.mark.parametrize(("algorithm", "num_trials"), [("asha", 14), ("pbt", 24)])
+def test_a_search_that_is_done_leaves_the_models_of_the_winners_lineage_alone(
+    algorithm: str, num_trials: int, tmp_path: Path
+) -> None:
+    small = "search.space={train.learning_rate: {log_uniform: [1.0e-6, 1.0e-2]}}"  # none fails
+    store = Store(tmp_path / "some")
+    _, said = run(study(algorithm, small, num_trials=num_trials), store)
+    by_trial = {r.cell["search"]["trial"]: r for r in trials(store)}
+    number = trials(store, "winner")[0].cell["search"]["trial"]
+    lineage = set()
+    while number is not None:
+        lineage.add(by_trial[number].run_id)
+        number = by_trial[number].cell["search"]["continues"]
+    assert {folder.run_id for folder in store.folders() if folder.model_path.exists()} == lineage
+    assert f"models of {len(by_trial) - len(lineage)} stopped trials removed" in said
+    assert run(study(algorithm, small, num_trials=num_trials), store)[0].num_skipped == 1
+
+    kept = Store(tmp_path / "all")
+    run(study(algorithm, small, "measure.keep_model=true", num_trials=num_trials), kept)
+    assert all(folder.model_path.exists() for folder in kept.folders())
+
+
+def test_a_failed_trial_can_be_tried_again_from_the_model_that_it_went_on_from(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run(study("pbt", num_trials=24, options="{resample: 1.0, quantile: 0.5}"), store)
+    failed = [record for record in trials(store) if record.status != "finished"]
+    parents = [parent for record in failed if (parent := record.cell["search"]["parent_run"]) is not None]
+    assert parents and all(store.find(parent).model_path.exists() for parent in parents)
+
+
+def test_a_search_that_its_budget_ended_keeps_its_models_to_go_on(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run(study("asha", "search.budget.energy_kwh=0.03", num_trials=30), store)
+    assert all(store.find(r.run_id).model_path.exists() for r in trials(store) if r.status == "finished")
+
+
 def test_seeds_are_repeats_of_the_search(tmp_path: Path) -> None:
     store = Store(tmp_path)
     outcome, _ = run(study("random", "seeds=[0, 1, 2]", num_trials=3), store)
@@ -115,6 +152,38 @@ def test_the_budget_of_a_search_is_kept_with_room_for_the_winner(tmp_path: Path)
     assert 0.6 * limit < spent <= limit
     assert len(trials(store, "winner")) == 1
     assert "search ends after 4 trials, budget" in said
+
+
+def test_a_search_whose_budget_is_smaller_than_one_trial_starts_nothing_and_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    asked = study("random", "search.budget.energy_kwh=1.0e-6")
+    outcome, said = run(asked, store, forecast=foretell(asked, store))
+    assert store.folders() == []
+    assert (outcome.num_left_out, outcome.num_failed, outcome.exit_code) == (1, 0, 3)
+    assert "search ends after 0 trials, budget: 0 spent + " in said
+    assert "search left unfinished, budget" in said
+
+
+def test_a_trial_is_foretold_by_its_own_settings_before_any_has_run(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    asked = study("random", num_trials=2)
+    run(asked, store)
+    estimate = foretell(asked, Store(tmp_path / "none"))
+    planned = plan_study(asked, Store(tmp_path / "none")).cells[0].estimate.time_second
+    one, other = (estimate(Cell.from_dict(record.cell)) for record in trials(store))
+    assert planned is not None and one is not None and other is not None
+    assert one.time_second is not None and other.time_second is not None
+    assert 0 < one.time_second.likely + other.time_second.likely < planned.likely * 2  # planned: 2 and the winner
+
+
+def test_a_trial_whose_parents_model_was_removed_is_foretold_all_the_same(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    asked = study("asha", num_trials=14)
+    run(asked, store)
+    forecast = foretell(asked, store)
+    for record in trials(store):
+        estimate = forecast(Cell.from_dict(record.cell))
+        assert estimate is not None and estimate.time_second is not None
 
 
 def test_more_trials_go_on_from_those_that_were_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from pathlib import Path
@@ -165,6 +166,33 @@ def test_status_counts_by_study(tmp_path: Path) -> None:
     assert (status.energy_total_joule, status.wall_second) == (90.0, 6.0)
 
 
+def test_status_is_what_the_records_add_up_to(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(12):
+        phases = [
+            PhaseFigures(
+                phase="load", wall_second=0.1 * number, energy_total_joule=None if number % 3 else 0.7 * number
+            ),
+            PhaseFigures(phase="train", wall_second=number, energy_total_joule=None if number % 4 == 1 else number),
+        ]
+        status = ("finished", "failed", "interrupted")[number % 5 % 3]
+        finish(make_folder(store, key=str(number)), study_name="ab"[number % 2], status=status, phases=phases)
+    for folder in store.folders()[3:5]:
+        store.invalidate(folder.run_id, "fan was blocked", "ada")
+    old = store.folders()[5]
+    old.record_path.write_text(old.record_path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    found = store.status()
+    assert [line.study_name for line in found] == ["a", "b"]
+    for line in found:
+        records = [record for record in store.records() if record.study_name == line.study_name]
+        states = ["invalidated" if is_invalidated(record) else record.status for record in records]
+        for state in ("finished", "failed", "interrupted", "invalidated"):
+            assert getattr(line, f"num_{state}") == states.count(state)
+        phases = [phase for record in records for phase in record.phases]
+        assert line.wall_second == math.fsum(phase.wall_second for phase in phases)
+        assert line.energy_total_joule == math.fsum(phase.energy_total_joule or 0.0 for phase in phases)
+
+
 def test_a_folder_runs_as_long_as_its_lock_is_held(tmp_path: Path) -> None:
     folder = make_folder(Store(tmp_path))
     assert not folder.is_running
@@ -212,6 +240,33 @@ def test_a_corrupt_folder_is_listed_with_its_place_and_hides_no_other(tmp_path: 
     (problem,) = fresh.problems
     assert bad.run_id in problem
     assert "\n  " in problem  # what to do
+    (status,) = fresh.status()
+    assert (status.num_finished, fresh.problems) == (1, [problem])
+
+
+WRONG_FIELDS = {
+    "a field is unknown": {"colour": "red"},
+    "a field is missing": {"status": None},
+    "the status is none": {"status": ["finished"]},
+    "a phase is no object": {"phases": [1]},
+    "seconds are text": {"phases": [{"phase": "train", "wall_second": "2"}]},
+    "joules are text": {"phases": [{"phase": "train", "wall_second": 2.0, "energy_total_joule": "30"}]},
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_FIELDS)
+def test_status_finds_the_fault_in_what_it_reads_that_a_full_scan_finds(tmp_path: Path, kind: str) -> None:
+    store = Store(tmp_path)
+    folder = make_folder(store)
+    finish(folder)
+    value = json.loads(folder.record_path.read_text()) | WRONG_FIELDS[kind]
+    if value["status"] is None:
+        del value["status"]
+    folder.record_path.write_text(json.dumps(value))
+    assert store.records() == []
+    problems = store.problems
+    assert problems and store.status() == []
+    assert store.problems == problems
 
 
 def test_a_folder_without_cell_and_record_is_a_problem(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ no tracer. Linear layers come in the number formats that a runtime on the CPU ga
     fp32         as trained
     fp16         stored in half precision, computed in fp32: half the file
     int8         weights in 8 bits, one scale a column; inputs to 8 bits at run time, one scale a row
-    int8_block   both in 8 bits with one scale a block of 64 of a row: finer, and as fast where rows are few
+    int8_block   both in 8 bits with one scale a block of 128 of a row: finer, and as fast where rows are few
     int8_static  weights as in int8; inputs to 8 bits by a scale of the whole tensor, measured before
 """
 
@@ -27,10 +27,9 @@ IR_VERSION: Final = 10  # read by every ONNX Runtime since 1.18
 ALIGNMENT_BYTE: Final = 4096  # of weights in their file: a runtime maps pages, and copies what begins within one
 LARGEST_INT8, LARGEST_UINT8 = 127, 255
 MIDDLE_UINT8: Final = 128
-BLOCK_SIZE: Final = 64
+BLOCK_SIZE: Final = 128
 SMALLEST_SCALE: Final = 1e-20  # of a row of zeros, which has none
-LOWEST_GELU: Final = -0.1701  # exact or by tanh
-STEPS_BELOW_ZERO: Final = 16  # of 255, for what GELU leaves there
+STEPS_BELOW_ZERO: Final = 16  # of 255, for what GELU leaves there: never below -0.171, beside 3 or more above
 TYPES: Final = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
@@ -64,7 +63,7 @@ class Graph:
         self._constants: dict[tuple[str, bytes], str] = {}
         self._sums: dict[str, Any] = {}  # sum -> its node, where the norm of the sum may take it over
         self._steps: dict[str, tuple[str, str, str]] = {}  # value -> its 8-bit form, scale and zero point
-        self._lows: dict[str, float] = {}  # value -> what none of its elements is below
+        self._steps_below: dict[str, int] = {}  # value that hardly goes below zero -> 8-bit steps for what does
 
     def input(self, name: str, kind: str, shape: Sequence[int | str]) -> str:
         """Declare an input; words in `shape` name sizes that vary."""
@@ -119,13 +118,15 @@ class Graph:
         """Return ``x @ weight.T + bias`` of a layer as torch keeps it: weight [out, in]."""
         self.linear_inputs[label] = x
         matrix = np.ascontiguousarray(np.asarray(weight, np.float32).T)
+        has_bias = bias is not None and np.any(bias)
+        added = self.weights(f"{label}.bias", np.asarray(bias, np.float32)) if has_bias else None
+        if self.precision == "int8_block":
+            return self._product_blocks(x, label, matrix, added)
         if self.precision.startswith("int8"):
             product = self._product_8bit(x, label, matrix)
         else:
             product = self.op("MatMul", x, self.stored(f"{label}.weight", matrix))
-        if bias is None or not np.any(bias):
-            return product
-        return self.op("Add", product, self.weights(f"{label}.bias", np.asarray(bias, np.float32)))
+        return product if added is None else self.op("Add", product, added)
 
     def stored(self, name: str, array: Any) -> str:
         """Return an array to compute with, stored in half precision where the graph is."""
@@ -136,8 +137,6 @@ class Graph:
 
     def _product_8bit(self, x: str, label: str, matrix: Any) -> str:
         self.num_reduced += 1
-        if self.precision == "int8_block":
-            return self._product_blocks(x, label, matrix)
         scales, integers = quantize(matrix, axis=0)
         weight, zeros = self.weights(f"{label}.weight", integers), self.constant(np.zeros(len(scales)), "int8")
         column_scales = self.weights(f"{label}.scale", scales)
@@ -150,30 +149,36 @@ class Graph:
         product = self.op("Cast", self.op("MatMulInteger", quantized, weight, zero, zeros), to=TensorProto.FLOAT)
         return self.op("Mul", product, self.op("Mul", scale, column_scales))
 
-    def _product_blocks(self, x: str, label: str, matrix: Any) -> str:
-        """Multiply with a scale for each block of a column, and of a row of the input: ONNX Runtime finds the latter."""
+    def _product_blocks(self, x: str, label: str, matrix: Any, bias: str | None) -> str:
+        """Multiply with a scale for each block of a column and of a row of the input; the latter come at run time."""
+        self.num_reduced += 1
         num_inputs, num_outputs = matrix.shape
         padded = np.pad(matrix.T, ((0, 0), (0, -num_inputs % BLOCK_SIZE)))
         scales, integers = quantize(padded.reshape(num_outputs, -1, BLOCK_SIZE), axis=2)
         weight = self.weights(f"{label}.weight", (integers.astype(np.int16) + MIDDLE_UINT8).astype(np.uint8))
-        names = x, weight, self.weights(f"{label}.scale", scales.reshape(-1))
+        names = [x, weight, self.weights(f"{label}.scale", scales.reshape(-1))]
+        names += [] if bias is None else ["", "", bias]  # neither zero points nor groups
         sizes = {"K": num_inputs, "N": num_outputs, "bits": 8, "block_size": BLOCK_SIZE}
         return self.op("MatMulNBits", *names, domain=CONTRIB, accuracy_level=4, **sizes)  # 4: inputs in 8 bits too
 
     def _rows_8bit(self, x: str) -> tuple[str, str, str]:
         """Return a value in 8 bits, with the scales of its rows and its zero point; the same for all that read it."""
         if x not in self._steps:
-            low = self._lows.get(x)
-            num_below = MIDDLE_UINT8 if low is None else STEPS_BELOW_ZERO if low < 0 else 0
-            num_above = LARGEST_INT8 if low is None else LARGEST_UINT8 - num_below
-            size = self.op("Abs", x) if low is None else x
-            largest = self.op("ReduceMax", size, self.ints(-1), keepdims=1)
-            least = self.constant(-low / num_below if low else SMALLEST_SCALE)
-            scale = self.op("Max", self.op("Mul", largest, self.constant(1 / num_above)), least)
+            num_below = self._steps_below.get(x, MIDDLE_UINT8)
+            num_above = LARGEST_UINT8 - num_below
+            size = self.op("Abs", x) if num_below == MIDDLE_UINT8 else x
+            scale = self._row_scale("ReduceMax", size, 1 / num_above)
+            if num_below == STEPS_BELOW_ZERO:
+                scale = self.op("Max", scale, self._row_scale("ReduceMin", x, -1 / num_below))
+            scale = self.op("Max", scale, self.constant(SMALLEST_SCALE))
             zero = self.constant(num_below, "uint8")
-            quantized = self.op("QuantizeLinear", self.op("Div", x, scale), self.constant(1.0), zero)
+            steps = self.op("Mul", x, self.op("Reciprocal", scale))
+            quantized = self.op("QuantizeLinear", steps, self.constant(1.0), zero)
             self._steps[x] = quantized, scale, zero
         return self._steps[x]
+
+    def _row_scale(self, kind: str, x: str, factor: float) -> str:
+        return self.op("Mul", self.op(kind, x, self.ints(-1), keepdims=1), self.constant(factor))
 
     def _tensor_8bit(self, x: str, label: str) -> tuple[str, str, str]:
         """Return a value in 8 bits by the range that was measured, with scale and zero point."""
@@ -237,7 +242,7 @@ class Graph:
         }  # fmt: skip
         kind, attributes = kinds[name]
         active = self.op(kind, x, **attributes)
-        self._lows[active] = 0.0 if kind == "Relu" else LOWEST_GELU
+        self._steps_below[active] = 0 if kind == "Relu" else STEPS_BELOW_ZERO
         return active
 
     def attend(self, queries: str, keys: str, values: str, bias: str | None) -> str:

@@ -114,8 +114,9 @@ def test_smaller_formats_are_smaller_and_write_nearly_the_same(tmp_path: Path, p
 def test_in_8_bits_what_else_is_in_the_batch_moves_nothing(tmp_path: Path, family: str) -> None:
     model = sharp_model(family)
     onnxruntime.export(save(model, tmp_path / "model"), tmp_path / "small", "int8")
-    generator = onnxruntime.load(tmp_path / "small", ONE_THREAD)
-    ids, mask = np.array(random_sources(6)[:1]), np.ones((1, len(random_sources(6)[0])), np.int64)
+    generator: Any = onnxruntime.load(tmp_path / "small", ONE_THREAD)
+    ids = np.array(random_sources(6)[:1])
+    mask: Any = np.ones_like(ids)
     other = np.roll(ids, 3, axis=1)
     parents, start = np.arange(2), generator.manifest.special_ids.decoder_start
     together = generator.encode(np.concatenate([ids, other]), np.concatenate([mask, mask]))

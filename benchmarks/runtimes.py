@@ -8,7 +8,9 @@
 Speed: one thread, one source of 512 tokens, 64 new ones, engines take turns, the least of three rounds counts; CPU
 seconds, which other load hardly moves. Memory: each in a process of its own, from the start of Python to its first
 summary. Fidelity needs a trained model, for random weights repeat one token whatever the precision: `--model` names
-one, else a small BART is trained from scratch on the corpus in a few minutes. Exports stay in `--folder`.
+one, else a small BART is trained from scratch on the corpus in a few minutes. Exports stay in `--folder`. Beside the
+tokens at the same place it gives the next-token agreement: given what fp32 wrote up to there, how often is the most
+likely next token the same? The former counts all that follows a first difference, the latter the runtime's error alone.
 """
 
 from __future__ import annotations
@@ -51,7 +53,8 @@ NUM_CALIBRATION = 64  # the default of the method int8_static
 
 def chosen(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Return the engines that were asked for; torch is what the others are compared with."""
-    return [pair for pair in ENGINES if not args.engine or " ".join(pair) in ("torch fp32", *args.engine)]
+    known = (*ENGINES, *FAITHFUL) if args.what == "fidelity" else ENGINES
+    return [pair for pair in known if not args.engine or " ".join(pair) in ("torch fp32", *args.engine)]
 
 
 def random_model(shared: Path, shape: str, folder: Path) -> Path:
@@ -232,27 +235,75 @@ def fidelity(args: argparse.Namespace, folder: Path) -> list[Bar]:
     for num_beams in (1, 4):
         options = GenerateOptions(num_beams, 48, no_repeat_ngram_size=3)
         expected: list[list[int]] = []
+        foretold: list[int] = []
         expected_rouge1: Sequence[float] = ()
-        for runtime, precision in (*chosen(args), *FAITHFUL):
+        expected_rouge2: Sequence[float] = ()
+        for runtime, precision in chosen(args):
             place = exported(model, folder, runtime, precision, calibration)
-            written = load(place, runtime, precision).generate(sources, options)
-            rouge1 = rouge.score(codec.decode(written), references).per_example["rouge1"]
+            engine = load(place, runtime, precision)
+            written = engine.generate(sources, options)
+            scores = rouge.score(codec.decode(written), references).per_example
+            rouge1, rouge2 = scores["rouge1"], scores["rouge2"]
             if runtime == "torch":
-                expected, expected_rouge1 = written, rouge1
+                expected, expected_rouge1, expected_rouge2 = written, rouge1, rouge2
+                foretold = next_tokens_of_torch(model, sources, expected, codec.manifest.special_ids.decoder_start)
                 distinct = len({tuple(tokens) for tokens in written})
                 rows.append(Bar(f"beams {num_beams}: different summaries", f"{distinct} of {len(written)}", "", None))
             match, equal = agreement(written, expected)
             difference = 100 * (sum(rouge1) - sum(expected_rouge1)) / len(rouge1)
-            told_apart = contrast_of_outputs(expected_rouge1, rouge1).p_outputs
+            contrast = contrast_of_outputs(rouge1, expected_rouge1)
+            next_match = "not known"
+            if hasattr(engine, "encode"):  # the others keep their logits to themselves
+                mine = next_tokens_of_steps(engine, sources, expected)
+                next_match = f"{sum(a == b for a, b in zip(mine, foretold, strict=True)) / len(foretold):.2%}"
             is_met = match >= TOKEN_MATCH and abs(difference) <= ROUGE_POINTS
             measured = (
-                f"tokens {match:.2%}, summaries {equal:.1%}, R-1 {100 * sum(rouge1) / len(rouge1):.2f} "
-                f"({difference:+.2f}, p {1.0 if told_apart is None else told_apart:.2f})"
+                f"tokens {match:.2%}, next token {next_match}, summaries {equal:.1%}, "
+                f"{100 * sum(rouge1) / len(rouge1):.2f}, {interval_of(contrast, 'R-1')}, "
+                f"{interval_of(contrast_of_outputs(rouge2, expected_rouge2), 'R-2')}"
             )
             print(f"beams {num_beams} {runtime} {precision}: {measured}", file=sys.stderr, flush=True)
             bar = f">= {TOKEN_MATCH:.1%}, {ROUGE_POINTS} points"
             rows.append(Bar(f"beams {num_beams} {runtime} {precision}", measured, bar, is_met))
     return rows
+
+
+def interval_of(contrast: Any, name: str) -> str:
+    """Return a paired difference of means with its 95 % interval over documents, in points."""
+    difference = contrast.difference
+    if difference.low is None or difference.high is None:
+        return f"{name} the same"
+    return f"{name} {100 * difference.value:+.2f} [{100 * difference.low:+.2f}, {100 * difference.high:+.2f}]"
+
+
+def next_tokens_of_torch(
+    model: Path, sources: Sequence[Sequence[int]], written: Sequence[Sequence[int]], start: int
+) -> list[int]:
+    """Return the token that fp32 finds most likely at each place of what was written, given what is before it."""
+    import torch
+
+    from kilowit.parts.pretrained import load_folder
+
+    network = load_folder(model).model.eval()
+    found: list[int] = []
+    with torch.inference_mode():
+        for source, tokens in zip(sources, written, strict=True):
+            before = torch.tensor([[start, *tokens[:-1]]])
+            logits = network(input_ids=torch.tensor([list(source)]), decoder_input_ids=before).logits[0]
+            found += logits.argmax(-1).tolist()
+    return found
+
+
+def next_tokens_of_steps(engine: Any, sources: Sequence[Sequence[int]], written: Sequence[Sequence[int]]) -> list[int]:
+    """Return the same of a runtime with a step of its own."""
+    import numpy as np
+
+    found: list[int] = []
+    for source, tokens in zip(sources, written, strict=True):
+        steps = engine.encode(np.array([source]), np.ones((1, len(source)), np.int64))
+        for token in (engine.manifest.special_ids.decoder_start, *tokens[:-1]):
+            found.append(int(steps.step(np.array([[token]]), np.zeros(1, np.int64)).argmax()))
+    return found
 
 
 def training_lines(corpus: Path) -> list[str]:

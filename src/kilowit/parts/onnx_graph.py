@@ -5,8 +5,9 @@ no tracer. Linear layers come in the number formats that a runtime on the CPU ga
 
     fp32         as trained
     fp16         stored in half precision, computed in fp32: half the file
-    int8         weights in 8 bits, one scale a column; inputs to 8 bits at run time, one scale a tensor
-    int8_static  likewise, but with the scales of inputs measured before
+    int8         weights in 8 bits, one scale a column; inputs to 8 bits at run time, one scale a row
+    int8_block   both in 8 bits with one scale a block of 128 of a row: finer, and as fast where rows are few
+    int8_static  weights as in int8; inputs to 8 bits by a scale of the whole tensor, measured before
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-Precision = Literal["fp32", "fp16", "int8", "int8_static"]
+Precision = Literal["fp32", "fp16", "int8", "int8_block", "int8_static"]
 OPSET: Final = 20  # the first with Gelu
 CONTRIB, CONTRIB_VERSION = "com.microsoft", 1
 IR_VERSION: Final = 10  # read by every ONNX Runtime since 1.18
 ALIGNMENT_BYTE: Final = 4096  # of weights in their file: a runtime maps pages, and copies what begins within one
 LARGEST_INT8, LARGEST_UINT8 = 127, 255
+MIDDLE_UINT8: Final = 128
+BLOCK_SIZE: Final = 128
+SMALLEST_SCALE: Final = 1e-20  # of a row of zeros, which has none
+STEPS_BELOW_ZERO: Final = 16  # of 255, for what GELU leaves there: never below -0.171, beside 3 or more above
 TYPES: Final = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
@@ -41,7 +46,7 @@ class Graph:
     Args:
         precision: number format of linear layers and embeddings.
         ranges: of the inputs of linear layers, by label; int8_static needs it.
-        is_contrib: may have the operators that ONNX Runtime adds to ONNX's own.
+        is_contrib: may have the operators that ONNX Runtime adds to ONNX's own; int8 and int8_block have to.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Graph:
         self._constants: dict[tuple[str, bytes], str] = {}
         self._sums: dict[str, Any] = {}  # sum -> its node, where the norm of the sum may take it over
         self._steps: dict[str, tuple[str, str, str]] = {}  # value -> its 8-bit form, scale and zero point
+        self._steps_below: dict[str, int] = {}  # value that hardly goes below zero -> 8-bit steps for what does
 
     def input(self, name: str, kind: str, shape: Sequence[int | str]) -> str:
         """Declare an input; words in `shape` name sizes that vary."""
@@ -112,13 +118,15 @@ class Graph:
         """Return ``x @ weight.T + bias`` of a layer as torch keeps it: weight [out, in]."""
         self.linear_inputs[label] = x
         matrix = np.ascontiguousarray(np.asarray(weight, np.float32).T)
+        has_bias = bias is not None and np.any(bias)
+        added = self.weights(f"{label}.bias", np.asarray(bias, np.float32)) if has_bias else None
+        if self.precision == "int8_block":
+            return self._product_blocks(x, label, matrix, added)
         if self.precision.startswith("int8"):
             product = self._product_8bit(x, label, matrix)
         else:
             product = self.op("MatMul", x, self.stored(f"{label}.weight", matrix))
-        if bias is None or not np.any(bias):
-            return product
-        return self.op("Add", product, self.weights(f"{label}.bias", np.asarray(bias, np.float32)))
+        return product if added is None else self.op("Add", product, added)
 
     def stored(self, name: str, array: Any) -> str:
         """Return an array to compute with, stored in half precision where the graph is."""
@@ -128,27 +136,56 @@ class Graph:
         return self.op("Cast", self.weights(name, half(array)), to=TensorProto.FLOAT)
 
     def _product_8bit(self, x: str, label: str, matrix: Any) -> str:
-        """Multiply in 8 bits; these are the nodes that ONNX Runtime computes as one."""
-        scales, integers = quantize(matrix, axis=0)
-        quantized, scale, zero = self._input_8bit(x, label)
-        zeros = self.constant(np.zeros(len(scales)), "int8")
-        weight = self.weights(f"{label}.weight", integers)
-        product = self.op("MatMulInteger", quantized, weight, zero, zeros)
         self.num_reduced += 1
-        both = self.op("Mul", scale, self.weights(f"{label}.scale", scales))
-        return self.op("Mul", self.op("Cast", product, to=TensorProto.FLOAT), both)
+        scales, integers = quantize(matrix, axis=0)
+        weight, zeros = self.weights(f"{label}.weight", integers), self.constant(np.zeros(len(scales)), "int8")
+        column_scales = self.weights(f"{label}.scale", scales)
+        if self.precision == "int8":
+            quantized, row_scales, zero = self._rows_8bit(x)
+            one = self.constant(1.0)
+            inputs = quantized, weight, one, column_scales, zero, zeros
+            return self.op("Mul", self.op("MatMulIntegerToFloat", *inputs, domain=CONTRIB), row_scales)
+        quantized, scale, zero = self._tensor_8bit(x, label)  # nodes that ONNX Runtime computes as one
+        product = self.op("Cast", self.op("MatMulInteger", quantized, weight, zero, zeros), to=TensorProto.FLOAT)
+        return self.op("Mul", product, self.op("Mul", scale, column_scales))
 
-    def _input_8bit(self, x: str, label: str) -> tuple[str, str, str]:
-        """Return a value in 8 bits, with scale and zero point; the same for all layers that read it."""
+    def _product_blocks(self, x: str, label: str, matrix: Any, bias: str | None) -> str:
+        """Multiply with a scale for each block of a column and of a row of the input; the latter come at run time."""
+        self.num_reduced += 1
+        num_inputs, num_outputs = matrix.shape
+        padded = np.pad(matrix.T, ((0, 0), (0, -num_inputs % BLOCK_SIZE)))
+        scales, integers = quantize(padded.reshape(num_outputs, -1, BLOCK_SIZE), axis=2)
+        weight = self.weights(f"{label}.weight", (integers.astype(np.int16) + MIDDLE_UINT8).astype(np.uint8))
+        names = [x, weight, self.weights(f"{label}.scale", scales.reshape(-1))]
+        names += [] if bias is None else ["", "", bias]  # neither zero points nor groups
+        sizes = {"K": num_inputs, "N": num_outputs, "bits": 8, "block_size": BLOCK_SIZE}
+        return self.op("MatMulNBits", *names, domain=CONTRIB, accuracy_level=4, **sizes)  # 4: inputs in 8 bits too
+
+    def _rows_8bit(self, x: str) -> tuple[str, str, str]:
+        """Return a value in 8 bits, with the scales of its rows and its zero point; the same for all that read it."""
         if x not in self._steps:
-            if self.precision == "int8_static":
-                scale, zero = _scale_of(self.ranges[label])
-                names = self.constant(scale), self.constant(zero, "uint8")
-                self._steps[x] = (self.op("QuantizeLinear", x, *names), *names)
-            else:
-                names3 = [f"{label}.{part}" for part in ("input", "input_scale", "input_zero")]
-                quantized, scale_name, zero_name = self.ops("DynamicQuantizeLinear", x, names=names3)
-                self._steps[x] = (quantized, scale_name, zero_name)
+            num_below = self._steps_below.get(x, MIDDLE_UINT8)
+            num_above = LARGEST_UINT8 - num_below
+            size = self.op("Abs", x) if num_below == MIDDLE_UINT8 else x
+            scale = self._row_scale("ReduceMax", size, 1 / num_above)
+            if num_below == STEPS_BELOW_ZERO:
+                scale = self.op("Max", scale, self._row_scale("ReduceMin", x, -1 / num_below))
+            scale = self.op("Max", scale, self.constant(SMALLEST_SCALE))
+            zero = self.constant(num_below, "uint8")
+            steps = self.op("Mul", x, self.op("Reciprocal", scale))
+            quantized = self.op("QuantizeLinear", steps, self.constant(1.0), zero)
+            self._steps[x] = quantized, scale, zero
+        return self._steps[x]
+
+    def _row_scale(self, kind: str, x: str, factor: float) -> str:
+        return self.op("Mul", self.op(kind, x, self.ints(-1), keepdims=1), self.constant(factor))
+
+    def _tensor_8bit(self, x: str, label: str) -> tuple[str, str, str]:
+        """Return a value in 8 bits by the range that was measured, with scale and zero point."""
+        if x not in self._steps:
+            scale, zero = _scale_of(self.ranges[label])
+            names = self.constant(scale), self.constant(zero, "uint8")
+            self._steps[x] = self.op("QuantizeLinear", x, *names), *names
         return self._steps[x]
 
     def embedding(self, ids: str, label: str, table: Any) -> str:
@@ -204,7 +241,9 @@ class Graph:
             "gelu": ("Gelu", {}), "gelu_new": ("Gelu", {"approximate": "tanh"}), "relu": ("Relu", {}),
         }  # fmt: skip
         kind, attributes = kinds[name]
-        return self.op(kind, x, **attributes)
+        active = self.op(kind, x, **attributes)
+        self._steps_below[active] = 0 if kind == "Relu" else STEPS_BELOW_ZERO
+        return active
 
     def attend(self, queries: str, keys: str, values: str, bias: str | None) -> str:
         """Return the values that queries [.., T, D] find by keys [.., D, S], with a bias on the scores."""

@@ -6,9 +6,9 @@ What it does   Builds encoder and decoder as two graphs from the weights, compar
 When to use    Greedy search on a CPU, and wherever torch is not to be installed: in int8 it takes the least CPU time.
 When not       On a GPU, and for the families that have no graphs here.
 Families       bart, bigbird_pegasus with full attention, mt5, pegasus, t5; pruned ones too
-Precisions     fp32 (the tokens of transformers); int8 (weights, embeddings and, as they come, activations in 8 bits; a
-               CPU without VNNI may saturate); int8_static needs training documents: method int8_static.
-               fp16 halves the file, nothing else: a CPU computes it in fp32.
+Precisions     fp32 (the tokens of transformers); int8 (weights, embeddings and, as they come, activations in 8 bits, a
+               scale a row or block; a CPU without VNNI may saturate); int8_static needs training documents: method
+               int8_static. fp16 halves the file, nothing else: a CPU computes it in fp32.
 Source         ONNX Runtime, onnxruntime.ai. Ours, measured: benchmarks/runtimes.py, benchmarks/README.md.
 """
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kilowit.errors import PartError
+from kilowit.parts.onnx_graph import Graph, Precision
 from kilowit.parts.runtime import GenerateOptions, RuntimeOptions
 from kilowit.parts.runtimes import onnxruntime, openvino
 from kilowit.parts.text_codec import Manifest
@@ -107,6 +108,46 @@ def test_smaller_formats_are_smaller_and_write_nearly_the_same(tmp_path: Path, p
     pairs = list(zip(small, written_by_generate(model, sources, options), strict=True))
     assert np.mean([mine[0] == theirs[0] for mine, theirs in pairs]) > 0.7
     assert Manifest.read(tmp_path / "small").precision == precision
+
+
+@pytest.mark.parametrize("family", ["bart", "pegasus", "t5"])
+def test_in_8_bits_what_else_is_in_the_batch_moves_nothing(tmp_path: Path, family: str) -> None:
+    model = sharp_model(family)
+    onnxruntime.export(save(model, tmp_path / "model"), tmp_path / "small", "int8")
+    generator: Any = onnxruntime.load(tmp_path / "small", ONE_THREAD)
+    ids = np.array(random_sources(6)[:1])
+    mask: Any = np.ones_like(ids)
+    other = np.roll(ids, 3, axis=1)
+    parents, start = np.arange(2), generator.manifest.special_ids.decoder_start
+    together = generator.encode(np.concatenate([ids, other]), np.concatenate([mask, mask]))
+    alone = generator.encode(ids, mask)
+    mine = together.step(np.full((2, 1), start), parents)[:1]
+    np.testing.assert_allclose(mine, alone.step(np.full((1, 1), start), parents[:1]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", None])
+@pytest.mark.parametrize("precision", ["int8", "int8_block"])
+def test_a_layer_in_8_bits_is_near_the_layer(tmp_path: Path, activation: str | None, precision: Precision) -> None:
+    import onnxruntime as ort
+
+    draw = np.random.default_rng(0)
+    size = np.logspace(-3, 2, 12)[:, None]  # a scale for all rows would leave nothing of the small ones
+    rows = (draw.standard_normal((12, 200)) * size).astype(np.float32)  # 200: not a whole number of blocks
+    rows[3] = 0
+    weight, bias = draw.standard_normal((2, 30, 200)).astype(np.float32)[0], draw.standard_normal(30)
+    found = {}
+    for kind in ("fp32", precision):
+        graph = Graph(kind, is_contrib=True)
+        x = graph.input("x", "float32", ["rows", 200])
+        active = x if activation is None else graph.activation(x, activation)
+        graph.output(graph.linear(active, "layer", weight, bias), "y", ["rows", 30])
+        graph.save(tmp_path / f"{kind}.onnx")
+        session = ort.InferenceSession(tmp_path / f"{kind}.onnx", providers=["CPUExecutionProvider"])
+        (found[kind],) = session.run(None, {"x": rows})
+    error = np.abs(found[precision] - found["fp32"]).mean(axis=1)
+    share = 0.1 if activation in ("gelu", "gelu_new") else 0.02  # coarse for rows that are small altogether
+    assert (error <= share * np.abs(found["fp32"] - bias).mean(axis=1) + 1e-6).all()
+    np.testing.assert_allclose(found[precision][3], bias, rtol=1e-5)
 
 
 def test_an_export_that_computes_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

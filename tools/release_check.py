@@ -30,6 +30,8 @@ REPOSITORY: Final = Path(__file__).resolve().parents[1]
 BASE: Final = "base"
 NOT_RELEASED: Final = frozenset({"test"})  # for who works on kilowit
 _MIB: Final = 2**20
+# azure-ai-ml pins telemetry that other extras have newer: it lives in an environment of its own.
+_CONSTRAINTS: Final = {"azureml": REPOSITORY / "tests" / "azureml-requirements.txt"}
 # pip and the packages that come with an environment are no cost of kilowit.
 _OF_THE_ENVIRONMENT: Final = ("pip", "setuptools", "_distutils_hack", "distutils-precedence.pth")
 
@@ -84,8 +86,9 @@ def install(wheel: Path, extra: str, folder: Path) -> Installed:
     python = folder / "bin" / "python"
     asked = f"{wheel}" if extra == BASE else f"{wheel}[{extra}]"
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
+    constraints = _CONSTRAINTS.get(extra, REPOSITORY / "constraints.txt")
     try:
-        run([*pip, "install", "--quiet", "--constraint", str(REPOSITORY / "constraints.txt"), asked], folder)
+        run([*pip, "install", "--quiet", "--constraint", str(constraints), asked], folder)
         wall_second = time.monotonic() - began_second
         run([*pip, "check"], folder)
         return _looked_at(extra, folder, python, wall_second)
@@ -136,7 +139,8 @@ def page(installed: Sequence[Installed]) -> str:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (
         "# What an installation takes\n\n"
-        "Each line is a fresh environment with one extra alone, installed from the wheel with `constraints.txt` and\n"
+        "Each line is a fresh environment with one extra alone, installed from the wheel with `constraints.txt`\n"
+        "(`azureml` with `tests/azureml-requirements.txt`), and\n"
         f"looked at by `make release-check` on Linux x86-64, Python {version}, torch for CPUs. MiB of installed\n"
         "packages, without pip.\n\n"
         f"{table(installed)}{rest}"

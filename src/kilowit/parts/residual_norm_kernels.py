@@ -107,8 +107,8 @@ class ResidualNorms:
         with torch.cuda.device(self.device), torch.cuda.stream(stream := torch.cuda.Stream(self.device)):
             rows = torch.zeros((_ALIGNED_ROWS, self.width), dtype=torch.bfloat16, device=self.device)
             seed = torch.zeros(1, dtype=torch.int32, device=self.device)
-            _, *kept = self.forward(rows, rows, rows[0], rows[0], seed, 0.5, 1e-5)
-            self.backward(rows, *kept, rows[0], seed, 0.5)
+            _, total, means, scales = self.forward(rows, rows, rows[0], rows[0], seed, 0.5, 1e-5)
+            self.backward(rows, total, means, scales, rows[0], seed, 0.5)
             stream.synchronize()
 
     def load(self) -> None:

@@ -12,7 +12,9 @@ Options        modules: embeddings, encoder, decoder, or patterns of parameter n
                then still runs through the encoder to reach them. Name both to save it.
 Works with     all others.   Conflicts with  lora, which freezes all else itself.
 Source         Shleifer and Rush 2020, arXiv 2010.13002 (embeddings and encoder frozen in fine-tuning). Ranges
-               ours: FLOPs of the backward pass left out, two thirds of the encoder's.
+               ours: FLOPs of the backward pass left out, two thirds of the encoder's. Measured, BART-base, batch 32,
+               bf16, one H100, one seed: energy x0.69, time x0.74, memory x0.77; embeddings alone x0.88, x0.84, x0.97
+               (docs/results/freeze).
 """
 
 from __future__ import annotations

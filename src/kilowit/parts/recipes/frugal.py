@@ -7,7 +7,7 @@ When not       On older CPUs and GPUs: use packing alone.
 Trade-off      On two shared cores of an AMD EPYC, bart-mini on SAMSum, batch 16, one run: 5.3 times fewer CPU-seconds
                than the stock trainer (packing alone 2.3 times), validation loss 8.828 against 8.828. bart-tiny, three
                seeds: mean validation losses 0.003 apart, where the stock trainer's own seeds span 0.029. On one H100,
-               bart-large on SAMSum, 3 epochs, one run: 40.1 s, 22.0 kJ; frugal_gpu beside it 30.6 s, 19.0 kJ.
+               bart-large on SAMSum, 3 epochs, one run: 40.1 s, 22.0 kJ; frugal_gpu 29.3 s, 17.9 kJ (another call).
 Source         ours: every version tried is in docs/results/train-frugal.md.
 """
 

@@ -31,7 +31,10 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Point links that leave docs/ at the copies in the site, and links to the sample's source at its page."""
+    """Point links that leave docs/ at the copies in the site, and those of a copy into docs/ at its pages."""
+    if page.file.src_uri.startswith(f"{OUTSIDE}/"):
+        to_root = "../" * (page.file.src_uri.count("/") - 1)
+        return markdown.replace(f"]({to_root}docs/", f"](../{to_root}")
     for path, target in _outside(page.file.src_uri, markdown):
         up = "../" * page.file.src_uri.count("/")
         markdown = markdown.replace(f"]({target}", f"]({up}{OUTSIDE}/{path}")

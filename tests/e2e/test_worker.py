@@ -21,6 +21,7 @@ RECIPES = {
     "int8_static": "[{int8_static: {num_documents: 8}}]",
     "adafactor": "[adafactor]",
     "adam8bit": "[adam8bit]",
+    "balanced": "[balanced]",
     "batch_size": "[{batch_size: {memory_byte: 40000000, max_batch_size: 32}}]",
     "bf16": "[bf16]",
     "distill": "[{distill: {decoder_layers: 1}}]",
@@ -50,7 +51,7 @@ RECIPES = {
 LOOP_RECIPES = {
     "frugal": "[bf16_weights, packing, fused_loss, {low_resource: {fraction: 0.5}}, early_stopping, adafactor,"
     " {truncate: {max_source_tokens: 16}}, {freeze: {modules: [embeddings]}}, gradient_accumulation, sortish]",
-    "recomputed": "[bf16, packing, gradient_checkpointing, label_smoothing, {lora: {r: 4}}]",
+    "recomputed": "[bf16, packing, balanced, gradient_checkpointing, label_smoothing, {lora: {r: 4}}]",
     "distilled": "[packing, {distill: {kind: knowledge_distillation, decoder_layers: 1}}]",
     "ensemble": "[bf16_weights, packing, {ensemble: {members: 2}}]",
     "soup": "[bf16_weights, packing, {ensemble: {kind: checkpoint_soup, members: 2}}]",

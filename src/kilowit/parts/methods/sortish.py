@@ -7,7 +7,7 @@ When to use    Whenever lengths vary and batches are padded: nearly always.
 When not       Fixed-length inputs; batches of one.
 Trade-off      train.energy_total_joule x0.35-0.9 | train.wall_second x0.35-0.9 | rouge2 -0.005..+0.005
 Options        pool_batches (50): larger pads less, smaller is more random
-Works with     all others.   Conflicts with  token_budget. (The Trainer's own sortish_sampler has no code behind it.)
+Works with     all others.   Conflicts with  balanced, token_budget. (The Trainer's own sortish_sampler is dead code.)
 Source         fastai SortishSampler (Howard et al. 2020, arXiv 2002.04688). Padded work on SAMSum-like lengths, batch
                16: 2.69x the useful FLOPs in random order, 1.11-1.21x sorted (ours, simulated); CPU throughput 6.2 to
                12.7 samples/s (ours).
@@ -28,7 +28,7 @@ from kilowit.parts.method import Evidence, Expectation, TrainedRun
 from kilowit.parts.tokenized import TrainingData, num_padded_tokens, random_order
 from kilowit.settings import Block, Count
 
-CONFLICTS_WITH: Final = ("token_budget",)
+CONFLICTS_WITH: Final = ("balanced", "token_budget")
 FAMILIES: Final = None
 ENGINES: Final = ("trainer", "loop")
 SOURCE_STEP: Final = 1.1  # sources within 10 % count as equally long, so that targets can be sorted too

@@ -10,7 +10,8 @@ When not       When the number of examples per step must stay: it varies with th
 Trade-off      train.energy_total_joule x0.3-0.95 | train.wall_second x0.3-0.95 | rouge2 -0.01..+0.01
 Options        max_tokens (4096 positions of sources and targets together, padding included), pool_batches (100)
 Works with     all that the engine loop takes; train.batch_size is then that of validation and prediction.
-               Conflicts with  gradient_accumulation, packing, sortish. (train.gradient_accumulation_steps works.)
+               Conflicts with  balanced, gradient_accumulation, packing, sortish.
+               (train.gradient_accumulation_steps works.)
 Source         Ott et al. 2018, arXiv 1806.00187 (fairseq's max-tokens). Ranges ours, from the padding of random batches
                on SAMSum-like lengths (2.69-3.55x the useful FLOPs) and of these (below 1.05x in tokens).
 """
@@ -31,6 +32,7 @@ from kilowit.parts.tokenized import TrainingData
 from kilowit.settings import Block, Count
 
 CONFLICTS_WITH: Final = {
+    "balanced": "both decide which examples make a batch",
     "gradient_accumulation": "batches are as large as the tokens allow, and have no number of examples to divide",
     "packing": "packing computes no padding that batches of like lengths could save",
     "sortish": "both decide which examples make a batch",

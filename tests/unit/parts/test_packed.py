@@ -16,7 +16,7 @@ from kilowit.run.engines.loss import token_loss_sum
 from kilowit.settings import Settings
 from tiny_training import BOS, EOS, PAD, VOCABULARY_SIZE, random_split, tiny_model
 
-FAMILIES = ["bart", "mbart", "pegasus", "t5", "mt5"]
+FAMILIES = ["bart", "mbart", "pegasus", "t5", "mt5", "bert2bert", "roberta2roberta"]
 INDICES = [3, 1, 7, 2, 9]
 
 
@@ -38,6 +38,8 @@ def model_of(family: str) -> Any:
         torch.manual_seed(0)
         ids = {"pad_token_id": PAD, "eos_token_id": EOS, "decoder_start_token_id": PAD}
         model = MT5ForConditionalGeneration(MT5Config(**sizes, **ids, dropout_rate=0.0))
+    elif family in ("bert2bert", "roberta2roberta"):
+        model = joined_halves(family)
     else:
         model = tiny_model(family)
     for module in model.modules():
@@ -45,6 +47,20 @@ def model_of(family: str) -> Any:
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
     return model.train()
+
+
+def joined_halves(family: str) -> Any:
+    """Two halves of one kind; RoBERTa counts positions from the id after padding."""
+    from transformers import BertConfig, EncoderDecoderModel, RobertaConfig
+
+    from kilowit.parts.models.bert2bert import join_configs
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes |= {"vocab_size": VOCABULARY_SIZE, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0}
+    ids = {"pad_token_id": PAD, "eos_token_id": EOS, "bos_token_id": BOS}
+    config = (BertConfig if family == "bert2bert" else RobertaConfig)(**sizes, **ids, attention_probs_dropout_prob=0.0)
+    torch.manual_seed(0)
+    return EncoderDecoderModel(join_configs(config, ids))
 
 
 def gradients(model: Any, loss: Any) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ What it does   Lays each batch out as one row of sources and one row of targets.
                then compute real tokens only; attention stays within each pair, positions start anew with each. Loss and
                gradients are those of the padded batch: the same examples, the same order, the same number of steps.
 When to use    Whenever lengths vary, on CPU or GPU: it computes the least that training can.
-When not       Families with an attention of their own (LED, LongT5, ProphetNet, BigBird): use sortish or token_budget.
+When not       Families with an attention of their own (LED, LongT5, ProphetNet, BigBird): sortish or token_budget.
 Trade-off      train.energy_total_joule x0.25-0.8 | train.wall_second x0.25-0.8 | train.memory_gpu_max_byte x0.3-0.95
                | rouge2 -0.005..+0.005
 Options        attention (None): fused (torch's varlen_attn on CUDA, in half precision alone; pair by pair on a CPU), or
@@ -36,7 +36,7 @@ CONFLICTS_WITH: Final = {
     "sparse_attention": "each has an attention of its own for the encoder",
     "token_budget": "packing computes no padding that batches of like lengths could save",
 }
-FAMILIES: Final = ("bart", "mt5", "pegasus", "t5")
+FAMILIES: Final = ("bart", "bert2bert", "mt5", "pegasus", "t5")
 ENGINES: Final = ("loop",)
 _OURS: Final = "ours: padded over useful FLOPs 2.69-3.55 on SAMSum-like lengths; upper end: even lengths"
 EXPECTS: Final = (
